@@ -1,0 +1,1 @@
+"""What does the example serve? Items of users, out of a database whose schema alembic keeps."""

@@ -1,0 +1,7 @@
+"""What may an application or a plugin import?"""
+
+from __future__ import annotations
+
+__all__ = ["__version__"]
+
+__version__ = "0.1.0"

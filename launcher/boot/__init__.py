@@ -1,0 +1,1 @@
+"""What happens before this process becomes the server?"""

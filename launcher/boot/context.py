@@ -1,0 +1,85 @@
+"""What may a step ask of the launcher?
+
+The one implementation of `launcher.steps.StepContext`, with the environment as earlier steps have left it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from launcher.boot.guarded import Run
+from launcher.boot.release import release_id
+from launcher.boot.watch import Watch
+from launcher.errors import UsageError
+from launcher.log import log
+from launcher.settings.topics import Settings
+from launcher.state import make_state_dir, state_dir
+from launcher.steps import Command, Finished
+
+T = TypeVar("T")
+_LEARNT = "learnt.json"
+
+
+class Context:
+    """See `launcher.steps.StepContext`."""
+
+    def __init__(self, watch: Watch, settings: Settings, import_dir: Path | None, *, writes: bool = True) -> None:
+        """Begin with the launcher's own environment; with `writes` off nothing is remembered for later starts."""
+        self._writes = writes
+        self.watch = watch
+        self.cwd, self.import_dir = settings.cwd, import_dir
+        self.environ: Mapping[str, str] = dict(settings.environ)
+        self.on_unknown_revision = settings.prestart.on_unknown_revision
+        self._explicit_release = settings.prestart.release
+
+    @functools.cached_property
+    def release(self) -> str:
+        """The release id: read late, since it may mean hashing the application's source."""
+        found = release_id(self._explicit_release, self.cwd, self.environ)
+        log.info("launcher.release_found", release=found.value, source=str(found.origin))
+        return found.value
+
+    def export(self, changes: Mapping[str, str | None]) -> None:
+        """Let later steps and the server see what a step exported; None removes."""
+        kept = {name: value for name, value in self.environ.items() if name not in changes}
+        self.environ = kept | {name: value for name, value in changes.items() if value is not None}
+
+    def run(self, command: Command, *, timeout_s: float) -> Finished:
+        """Execute quietly; see `StepContext.run`."""
+        return Run(watch=self.watch, cwd=self.cwd, environ=self.environ, timeout_s=timeout_s).execute(command)
+
+    def off_thread(self, function: Callable[[], T], *, timeout_s: float) -> T:
+        """Call what may block; see `StepContext.off_thread`."""
+        return self.watch.off_thread(function, timeout_s=timeout_s)
+
+    def remembered(self, key: str) -> object | None:
+        """Return what an earlier start kept; see `StepContext.remembered`."""
+        return self._learnt().get(key)
+
+    def remember(self, key: str, value: object) -> None:
+        """Keep a value; see `StepContext.remember`. A lost update by another start only costs it time."""
+        if not self._writes:
+            return
+        import msgspec  # only here
+
+        from launcher.locks.file_ledger import save  # only where something is written
+
+        with contextlib.suppress(OSError, UsageError):
+            folder = make_state_dir(state_dir(self.cwd))
+            save(folder / _LEARNT, msgspec.json.encode({**self._learnt(), key: value}))
+
+    def _learnt(self) -> dict[str, Any]:
+        import msgspec  # only here
+
+        try:
+            return msgspec.json.decode((state_dir(self.cwd) / _LEARNT).read_bytes(), type=dict[str, Any])
+        except (OSError, UsageError, msgspec.DecodeError):
+            return {}
+
+    def say(self, event: str, **facts: object) -> None:
+        """Write one log event."""
+        log.info(event, **facts)

@@ -1,0 +1,204 @@
+"""What follows from what was asked for and from what is there?
+
+Reads and decides, changes nothing: `launcher plan` stops here, `launcher run` goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from launcher.budget import Budget, Demand, plan_workers
+from launcher.discovery import App, AppRequest, find_app
+from launcher.errors import LauncherError, UsageError
+from launcher.limits import Limits, read_limits, supply
+from launcher.locks import Lock, LockContext, Owner
+from launcher.origin import DEFAULT, Origin, OriginKind, Sourced
+from launcher.plan import Plan, PlannedStep
+from launcher.plugins import load_kind
+from launcher.settings.topics import PoolSettings, Settings, StepSettings
+
+T = TypeVar("T")
+
+# The part of the platform's grace that is left for requests in flight (DESIGN §6): Docker kills after 10 s,
+# Kubernetes after 30 s less the drain delay, Heroku after 30 s, Fly after 5 s.
+_GRACE_S = {"container": 8.0, "kubernetes": 20.0, "heroku": 25.0, "fly": 4.0, "cloud-run": 8.0}
+_GRACE_ELSEWHERE_S = 30.0
+_RELOADS = Origin(OriginKind.DEFAULT, "--reload")
+_BINDS_EARLY = {"heroku", "cloud-run"}  # they kill what has not bound its port within a minute
+
+
+Excuse = Callable[[str, LauncherError], None]
+
+
+def decide(settings: Settings, excuse: Excuse | None = None) -> Plan:
+    """Return the plan. Raises LauncherError, or hands it to `excuse` with the part's name and goes on without."""
+    limits = read_limits(environ=settings.environ)
+    server, worker_class = choose_server(settings.pool)
+    budget = _part("workers", excuse, lambda: choose_workers(settings.pool, limits))
+    steps = _part("steps", excuse, lambda: plan_steps(settings)) or ()
+    locked = any(planned.under_lock for planned in steps)
+    lock = _part("lock", excuse, lambda: make_lock(settings)) if locked else None
+    return Plan(
+        app=_part("app", excuse, lambda: find_app(request(settings), settings.cwd)),
+        server=server,
+        worker_class=worker_class,
+        budget=budget,
+        steps=steps,
+        lock=lock,
+        addresses=settings.bind.bind,
+        graceful_timeout=_graceful_timeout(settings, limits.platform),
+        bind_early=_bind_early(settings, limits.platform),
+        ignored=settings.ignored,
+        settings=settings.origins,
+        warnings=(*limits.notes, *(budget.warnings if budget else ())),
+    )
+
+
+def _part(name: str, excuse: Excuse | None, decision: Callable[[], T]) -> T | None:
+    try:
+        return decision()
+    except LauncherError as error:
+        if excuse is None:
+            raise
+        excuse(name, error)
+        return None
+
+
+def request(settings: Settings) -> AppRequest:
+    """Return what discovery is asked."""
+    wanted = settings.app
+    return AppRequest(app=wanted.app, variable=wanted.variable, factory=wanted.factory, app_dir=wanted.app_dir)
+
+
+def app_or_none(settings: Settings) -> App | None:
+    """Return the app if one can be found: steps alone do not need one."""
+    try:
+        return find_app(request(settings), settings.cwd)
+    except UsageError:
+        return None
+
+
+def choose_server(pool: PoolSettings) -> tuple[Sourced[str], Sourced[str]]:
+    """Return server and worker class: gunicorn with uvicorn's worker, uvicorn where gunicorn cannot be."""
+    if pool.server is not None:
+        server = pool.server
+    elif pool.reload:
+        server = Sourced("uvicorn", Origin(OriginKind.DEFAULT, "--reload needs uvicorn's reloader"))
+    elif os.name == "nt":
+        server = Sourced("uvicorn", Origin(OriginKind.DEFAULT, "gunicorn does not run on Windows"))
+    else:
+        server = Sourced("gunicorn", DEFAULT)
+    return server, pool.worker_class or Sourced("uvicorn", DEFAULT)
+
+
+def choose_workers(pool: PoolSettings, limits: Limits) -> Budget:
+    """Return the sum. Raises NoWorkerFits."""
+    if pool.reload:
+        pool = dataclasses.replace(pool, workers=Sourced(1, _RELOADS))
+    demand = Demand(
+        workers=pool.workers.value if pool.workers else None,
+        workers_origin=str(pool.workers.origin) if pool.workers else "",
+        max_workers=pool.max_workers,
+        workers_per_core=pool.workers_per_core,
+        memory=pool.memory.value if pool.memory else None,
+        memory_origin=str(pool.memory.origin) if pool.memory else "default",
+        worker_estimate_bytes=pool.worker_memory_estimate.value if pool.worker_memory_estimate else None,
+        worker_estimate_origin=str(pool.worker_memory_estimate.origin) if pool.worker_memory_estimate else "",
+        allow_overcommit=pool.allow_overcommit,
+    )
+    return plan_workers(demand, supply(limits))
+
+
+def plan_steps(settings: Settings) -> tuple[PlannedStep, ...]:
+    """Return the configured steps with their classes; with none configured, Alembic's if the project has it."""
+    modules = _with_plugins(settings)
+    configured = settings.prestart.steps
+    if all(step.type == "pre-start-path" for step in configured):
+        configured = (*configured, *_found_alembic(settings.cwd))
+    return tuple(_planned(step, modules) for step in configured)
+
+
+def _planned(settings: StepSettings, modules: tuple[str, ...]) -> PlannedStep:
+    try:
+        kind = load_kind("steps", settings.type, modules)
+    except UsageError as error:
+        error.message = f"{settings.origin}: {error.message}"
+        raise
+    return PlannedStep(settings=settings, step=kind(settings), once_per=settings.once_per or kind.once_per)
+
+
+def _found_alembic(cwd: Path) -> tuple[StepSettings, ...]:
+    from launcher.steps.alembic import found_alembic  # only where no step was configured
+
+    path = found_alembic(cwd)
+    if path is None:
+        return ()
+    value = str(path.relative_to(cwd)) if path.is_relative_to(cwd) else str(path)
+    origin = Origin(OriginKind.DEFAULT, f"found {value}")
+    return (StepSettings(name="alembic", type="alembic", value=value, origin=origin, found=True),)
+
+
+def _with_plugins(settings: Settings) -> tuple[str, ...]:
+    """Let modules named in `plugins = [...]` be imported from where the application is; return their names."""
+    if settings.plugins:
+        app = app_or_none(settings)
+        for folder in (str(settings.cwd), *([str(app.import_dir)] if app else [])):
+            if folder not in sys.path:
+                sys.path.append(folder)
+    return settings.plugins
+
+
+def make_lock(settings: Settings) -> Lock:
+    """Return the lock that was asked for, unopened. Raises UsageError for what there is no lock type for."""
+    asked = settings.prestart.lock.value
+    scheme, _, rest = asked.partition(":")
+    if scheme == "auto":
+        scheme, rest = "file", ""
+    elif scheme != "file" and scheme not in _plugin_words(settings.plugins):
+        raise UsageError(
+            f"not yet: a lock in {scheme!r} ({settings.prestart.lock.origin}): this version has the file lock",
+            cure="--lock file or --lock file:PATH, which covers one host",
+        )
+    release = settings.prestart.release.value if settings.prestart.release else None
+    context = LockContext(
+        where=rest,
+        cwd=settings.cwd,
+        owner=Owner(host=_host_name(), pid=os.getpid(), release=release),
+        namespace=settings.prestart.namespace or "",
+    )
+    kind: type[Lock] = load_kind("locks", scheme, settings.plugins)
+    return kind(context)
+
+
+@functools.cache
+def _plugin_words(modules: tuple[str, ...]) -> set[str]:
+    from launcher.plugins import words  # reads every installed distribution's metadata
+
+    return words("locks", modules)
+
+
+def _host_name() -> str:
+    return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "unknown")
+
+
+def _graceful_timeout(settings: Settings, platform: str) -> Sourced[float]:
+    asked = settings.pool.graceful_timeout
+    if asked is not None:
+        known = settings.origins.get("graceful_timeout")
+        return Sourced(asked, known.origin if known else DEFAULT)
+    origin = Origin(OriginKind.DEFAULT, f"fits {platform}" if platform in _GRACE_S else "default")
+    return Sourced(_GRACE_S.get(platform, _GRACE_ELSEWHERE_S), origin)
+
+
+def _bind_early(settings: Settings, platform: str) -> Sourced[bool]:
+    asked = settings.bind.bind_early
+    if asked is not None:
+        known = settings.origins.get("bind_early")
+        return Sourced(asked, known.origin if known else DEFAULT)
+    return Sourced(platform in _BINDS_EARLY, Origin(OriginKind.DEFAULT, f"default on {platform}"))

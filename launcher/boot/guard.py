@@ -1,0 +1,182 @@
+"""How is it made sure that nothing of a step outlives the launcher?
+
+A program of its own, executed by path (`python -I -S guard.py CONTROL GRACE REPORT HELD ARGV...`): it imports
+nothing of ours and nothing of the application's. It is the parent and subreaper of one step, in a session of its own,
+deaf to the signals of the launcher's group, and keeps the lock's descriptors (HELD) open. Over CONTROL, a socket to the
+launcher, it hears `t` (TERM, then KILL after GRACE seconds) and `k` (KILL now); end of file means that the launcher is
+gone, kill -9 included. It ends only when the step and everything the step started is gone, and tells how it ended.
+
+PR_SET_PDEATHSIG alone was measured and is not enough: it is not inherited by grandchildren and fires when the *thread*
+that forked ends. Here it only covers a kill -9 of this guard itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import sys
+import time
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+_DEAF_TO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+_LINGER_S = 0.5  # helpers that end by themselves (multiprocessing's resource tracker) are no leftovers
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+
+
+def prctl(option: int, value: int) -> None:
+    """Set one of the process's own attributes, where the kernel has them."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def descendants() -> dict[int, str]:
+    """Return pid -> name of everything below this process, from /proc; zombies are left out."""
+    parents: dict[int, tuple[int, str]] = {}
+    for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH208, PTH112 - no pathlib here
+        if entry.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+                name, _, rest = file.read().partition("(")[2].rpartition(")")
+                state, parent = rest.split()[:2]
+                if state not in "ZX":
+                    parents[int(entry)] = (int(parent), name)
+    below: set[int] = {os.getpid()}
+    grown = True
+    while grown:
+        more = {pid for pid, (parent, _) in parents.items() if parent in below} - below
+        below |= more
+        grown = bool(more)
+    return {pid: parents[pid][1] for pid in below - {os.getpid()}}
+
+
+class Guard:
+    """The state of one step's life."""
+
+    def __init__(self, control: int, grace_s: float) -> None:
+        """Remember the way to the launcher and how long TERM may take."""
+        self.control, self.grace_s = control, grace_s
+        self.step = 0
+        self.status: int | None = None
+        self.kill_at: float | None = None  # TERM has been sent: KILL from then on
+        self.gone = False  # the launcher has ended; its socket stays readable for ever, so it is not listened to again
+        self.wake, self.waker = os.pipe()
+        os.set_blocking(self.wake, False)
+        os.set_blocking(self.waker, False)
+
+    def start(self, argv: list[str], keep: set[int]) -> None:
+        """Fork and execute the step: own session, default signals, only the descriptors it may have."""
+        guard = os.getpid()
+        self.step = os.fork()
+        if self.step:
+            return
+        try:
+            os.setsid()
+            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != guard:  # it died before the line above: no signal will come (prctl(2))
+                os._exit(_NOT_EXECUTABLE)
+            for signum in (*_DEAF_TO, signal.SIGPIPE, signal.SIGXFSZ):  # the last two Python ignores
+                signal.signal(signum, signal.SIG_DFL)
+            for descriptor in keep:
+                os.set_inheritable(descriptor, True)  # noqa: FBT003 - its only signature
+            os.set_inheritable(self.control, False)  # noqa: FBT003 - its only signature
+            os.execvp(argv[0], argv)
+        except OSError as error:
+            os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
+            os._exit(_NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE)
+        finally:
+            os._exit(_NOT_EXECUTABLE)
+
+    def reap(self) -> bool:
+        """Collect whoever ended; return whether anybody is left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self.step:
+                self.status = status
+
+    def hear(self) -> None:
+        """Read one word of the launcher's; its end is the word `t`."""
+        try:
+            word = os.read(self.control, 1)
+        except OSError:
+            word = b""
+        self.gone = not word
+        if word == b"k":
+            self.kill_at = 0.0
+        elif self.kill_at is None:
+            self.signal_all(signal.SIGTERM)
+            self.kill_at = time.monotonic() + self.grace_s
+
+    def signal_all(self, signum: int) -> list[str]:
+        """Send a signal to everything below; return the names."""
+        below = descendants()
+        for pid in below:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signum)
+        if not below:  # no /proc: the session is the best that can be had
+            with contextlib.suppress(OSError):
+                os.killpg(self.step, signum)
+        return sorted(below.values())
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait for a child, a word, or the time."""
+        descriptors = [self.wake] if self.gone else [self.wake, self.control]
+        ready, _, _ = select.select(descriptors, [], [], timeout_s)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.wake, 512)
+        if self.control in ready:
+            self.hear()
+
+    def guard(self) -> None:
+        """Stay until the step has ended, killing it when told to."""
+        while self.status is None and self.reap() and self.status is None:
+            stopping = self.kill_at is not None
+            if self.kill_at is not None and time.monotonic() >= self.kill_at:
+                self.signal_all(signal.SIGKILL)
+            self.wait(0.05 if stopping else 3600)
+
+    def clear(self) -> list[str]:
+        """End whatever the step has left behind; return the names of those that had to be killed."""
+        names: list[str] = []
+        linger_until = time.monotonic() + _LINGER_S
+        while self.reap():
+            now = time.monotonic()
+            if self.kill_at is None and now >= linger_until:
+                names = self.signal_all(signal.SIGTERM)
+                self.kill_at = now + self.grace_s
+            elif self.kill_at is not None and now >= self.kill_at:
+                names = names or sorted(descendants().values())
+                self.signal_all(signal.SIGKILL)
+            self.wait(0.02)
+        return names
+
+
+def main(argv: list[str]) -> None:
+    """Guard one step; see the module's first lines for the arguments."""
+    control, grace_s, report, held = int(argv[0]), float(argv[1]), int(argv[2]), argv[3]
+    keep = {int(number) for number in held.split(",") if number} | ({report} if report >= 0 else set())
+    for signum in _DEAF_TO:
+        signal.signal(signum, signal.SIG_IGN)
+    prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    guard = Guard(control, grace_s)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(guard.waker, warn_on_full_buffer=False)
+    guard.start(argv[4:], keep)
+    os.closerange(0, 3)  # the launcher reads the step's output to its end: ours must not keep it open
+    if report >= 0:
+        os.close(report)
+    guard.guard()
+    leftovers = guard.clear()
+    with contextlib.suppress(OSError):  # the launcher may be gone
+        os.write(control, json.dumps({"status": guard.status, "leftovers": leftovers}).encode())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

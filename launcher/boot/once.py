@@ -1,0 +1,113 @@
+"""Who runs the steps, and who skips?
+
+Mutual exclusion and a record: what is due is asked before the lock (with nothing to do there is no lock at all), and
+asked again under it, since another process may have done the work while this one waited.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+
+from launcher.boot.context import Context
+from launcher.boot.release import content_key
+from launcher.boot.watch import Watch
+from launcher.errors import LockNotObtained, UsageError
+from launcher.locks import Held, Ledger, Lock
+from launcher.log import log
+from launcher.plan import PlannedStep
+from launcher.steps import Due
+from launcher.units import human_seconds
+
+POLL_S = (0.02, 0.12)  # jittered, so that twenty waiters do not ask in step
+SAY_EVERY_S = 10.0  # evidence/locks.md §4: holder and age every 10 to 30 s
+_TRY_S = 30.0  # a try returns at once; a network file system may not
+
+
+def key_of(planned: PlannedStep, context: Context) -> str:
+    """Return for what a step counts as done. Never empty: all releases would share one record."""
+    match planned.once_per:
+        case "release":
+            return context.release
+        case "content":
+            if not planned.settings.files:
+                raise UsageError(
+                    f'step {planned.name!r}: once_per = "content" needs files = [...] ({planned.settings.origin})',
+                    cure='name what it depends on: files = ["seeds/**"]',
+                )
+            return content_key(planned.settings.files, context.cwd, repr(planned.settings.value))
+        case "database":
+            return "ever"
+        case _:
+            return "start"
+
+
+def due(planned: PlannedStep, context: Context, ledger: Ledger) -> Due:
+    """Tell whether a step is to be run: by its own knowledge, else by its record."""
+    own = planned.step.due(context)
+    if own.due is False or planned.once_per in {"start", "replica"}:
+        return own if own.due is not None else Due(due=True, because=own.because)
+    if own.due is True:
+        return own
+    key = key_of(planned, context)
+    record = ledger.read(planned.name, key)
+    if record is None or record.state != "done":
+        state = f"{record.state} since {record.started_at}" if record else "not done"
+        return Due(due=True, because=f"{state} for {planned.once_per} {key}")
+    who = f"{record.owner.host} pid {record.owner.pid}"
+    return Due(due=False, because=f"done for {planned.once_per} {key} by {who} at {record.finished_at}")
+
+
+def acquire(lock: Lock, watch: Watch, timeout_s: float) -> Held:
+    """Wait for the lock, saying for whom. Raises LockNotObtained at the deadline, Interrupted, UsageError."""
+    started = time.monotonic()
+    said_at = -SAY_EVERY_S
+    while True:
+        try:
+            held = watch.off_thread(lock.try_acquire, timeout_s=_TRY_S)
+        except TimeoutError as error:
+            raise LockNotObtained(f"the lock {lock.where} does not answer: {error}") from error
+        waited = time.monotonic() - started
+        if held is not None:
+            log.info("launcher.lock_acquired", lock=lock.where, kind=lock.kind, waited_s=round(waited, 3))
+            return held
+        if waited >= timeout_s:
+            raise LockNotObtained(
+                f"the lock {lock.where} was not free within {human_seconds(timeout_s)}: {_holder(lock)}",
+                cure="a longer --lock-timeout, or a look at what the holder is doing",
+            )
+        if waited - said_at >= SAY_EVERY_S:
+            said_at = waited
+            log.info("launcher.lock_busy", lock=lock.where, holder=_holder(lock), waited_s=round(waited, 1))
+        watch.pause(min(random.uniform(*POLL_S), max(0.0, timeout_s - waited)))  # noqa: S311 - jitter
+
+
+def wait_until_done(steps: Sequence[PlannedStep], context: Context, ledger: Ledger, timeout_s: float) -> None:
+    """Wait until somebody else has done every step (`--prestart wait`). Raises LockNotObtained at the deadline."""
+    deadline = time.monotonic() + timeout_s
+    said_at = -SAY_EVERY_S
+    while pending := [s for s in steps if s.once_per != "start" or s.step.due(context).due is not None]:
+        reasons = [(s.name, answer) for s in pending if (answer := due(s, context, ledger)).due is not False]
+        if not reasons:
+            return
+        text = "; ".join(f"{name}: {answer.because}" for name, answer in reasons)
+        if time.monotonic() >= deadline:
+            raise LockNotObtained(
+                f"nobody has done the pre-start steps within {human_seconds(timeout_s)}: {text}",
+                cure="run `launcher prestart` somewhere that may, or --prestart run",
+            )
+        if time.monotonic() - said_at >= SAY_EVERY_S:
+            said_at = time.monotonic()
+            log.info("launcher.steps_awaited", pending=text)
+        context.watch.pause(random.uniform(0.3, 0.7))  # noqa: S311 - jitter
+
+
+def _holder(lock: Lock) -> str:
+    """Return who has it, in words."""
+    holder = lock.holder()
+    if holder is None:
+        return "the holder is not known"
+    release = f", release {holder.owner.release}" if holder.owner.release else ""
+    age = human_seconds(round(holder.age_s, 1))
+    return f"held by {holder.owner.host} pid {holder.owner.pid}{release}, step {holder.step!r}, for {age}"

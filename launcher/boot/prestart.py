@@ -1,0 +1,197 @@
+"""What is to be done before the server starts?
+
+The steps in their order: those that only one process may run under the lock, the others in every replica. A step that
+failed, was refused or was ended is never followed by the server.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.boot.context import Context
+from launcher.boot.guarded import Run
+from launcher.boot.once import acquire, due, key_of, wait_until_done
+from launcher.errors import DependencyDown, ExitCode, LauncherError, LockLost, StepFailed, StepRefused
+from launcher.locks import Held, Ledger, Lock, Record, State
+from launcher.log import log
+from launcher.plan import PlannedStep
+from launcher.redact import redact
+from launcher.settings.topics import PrestartSettings
+from launcher.steps import Command, Due, Finished
+from launcher.units import human_seconds
+
+_ERRORS: dict[int, type[LauncherError]] = {ExitCode.DEPENDENCY_DOWN: DependencyDown}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prestart:
+    """The pre-start steps of one start."""
+
+    steps: Sequence[PlannedStep]
+    settings: PrestartSettings
+    context: Context
+    lock: Lock | None  # None when no step needs one
+
+    def carry_out(self) -> None:
+        """Do what the mode asks for. Raises LauncherError when the server must not start."""
+        if self.settings.mode == "off":
+            log.info("launcher.steps_skipped", because="--prestart off", steps=[s.name for s in self.steps])
+            return
+        try:
+            for locked, group in itertools.groupby(self.steps, key=lambda planned: planned.under_lock):
+                self._group(list(group), locked=locked)
+        finally:
+            if self.lock is not None:
+                self.lock.close()
+
+    def _group(self, steps: list[PlannedStep], *, locked: bool) -> None:
+        if not locked or self.lock is None:
+            for planned in steps:
+                self._unlocked(planned)
+        elif self.settings.mode == "wait":
+            wait_until_done(steps, self.context, self.lock.ledger, self.settings.lock_timeout)
+        elif pending := self._due(steps, self.lock):
+            if self.settings.mode == "check":
+                raise StepRefused(f"not done, and --prestart check: {_reasons(pending)}")
+            self._ask(pending)
+            self._once(steps, self.lock)
+
+    def _due(self, steps: Sequence[PlannedStep], lock: Lock) -> list[tuple[PlannedStep, Due]]:
+        """Return what has something to do; say what has not. This needs no lock."""
+        answers = [(planned, due(planned, self.context, lock.ledger)) for planned in steps]
+        for planned, answer in answers:
+            if answer.due is False:
+                log.info("launcher.step_skipped", step=planned.name, because=answer.because)
+        return [(planned, answer) for planned, answer in answers if answer.due is not False]
+
+    def _once(self, steps: Sequence[PlannedStep], lock: Lock) -> None:
+        """Run what is still due under the lock."""
+        if lock.hosts == "this host":
+            because = lock.warning or "it covers this host only: other hosts' replicas do not see it"
+            log.warning("launcher.lock_is_local", lock=lock.where, because=because)
+        held = acquire(lock, self.context.watch, self.settings.lock_timeout)
+        try:
+            for planned in steps:
+                self._under_lock(planned, held, lock.ledger)
+        finally:
+            held.release()
+            log.info("launcher.lock_released", lock=lock.where)
+
+    def _under_lock(self, planned: PlannedStep, held: Held, ledger: Ledger) -> None:
+        answer = due(planned, self.context, ledger)
+        if answer.due is False:
+            log.info("launcher.step_skipped", step=planned.name, because=answer.because)
+            return
+        held.say_step(planned.name)
+        record = ledger.begin(planned.name, key_of(planned, self.context))
+        command = planned.step.command(self.context)
+        try:
+            result = self._execute(planned, command, held=held, record=record)
+        except LauncherError as error:
+            _record(ledger, record, None, str(error))
+            raise
+        held.confirm()  # evidence/locks.md §4: `done` only after a fresh look at the ownership
+        _record(ledger, record, result, result.tail)
+        self._succeed(planned, command, result)
+
+    def _unlocked(self, planned: PlannedStep) -> None:
+        answer = planned.step.due(self.context)
+        if answer.due is False:
+            log.info("launcher.step_skipped", step=planned.name, because=answer.because)
+            return
+        command = planned.step.command(self.context)
+        self._succeed(planned, command, self._execute(planned, command, held=None, record=None))
+
+    def _execute(self, planned: PlannedStep, command: Command, *, held: Held | None, record: Record | None) -> Finished:
+        """Run one step's command under its guard, its output line by line into the log."""
+        log.info("launcher.step_started", step=planned.name, where=planned.step.where(), **_facts(record))
+        run = Run(
+            watch=self.context.watch,
+            cwd=self.context.cwd,
+            environ=_with_our_python({**self.context.environ, **self._variables(planned, record)}),
+            timeout_s=planned.settings.timeout_s,
+            on_line=lambda stream, line: log.info("launcher.step_output", step=planned.name, stream=stream, line=line),
+            held=held,
+        )
+        started = time.monotonic()
+        try:
+            result = run.execute(command)
+        except LauncherError as error:
+            seconds = round(time.monotonic() - started, 3)
+            log.warning("launcher.step_ended", step=planned.name, because=error.message, seconds=seconds)
+            raise
+        if result.leftovers:
+            log.warning("launcher.step_leftovers_killed", step=planned.name, processes=list(result.leftovers))
+        return result
+
+    def _variables(self, planned: PlannedStep, record: Record | None) -> dict[str, str]:
+        """Return what a step may want to know: the token lets it write the record in a transaction of its own."""
+        variables = {"LAUNCHER_STEP_NAME": planned.name, "PYTHONUNBUFFERED": "1"}
+        if record is not None:
+            variables |= {"LAUNCHER_STEP_TOKEN": str(record.token), "LAUNCHER_STEP_ATTEMPT": str(record.attempt)}
+        return {name: value for name, value in variables.items() if name not in self.context.environ}
+
+    def _succeed(self, planned: PlannedStep, command: Command, result: Finished) -> None:
+        """Take over what the step exported, or raise what its end means."""
+        if not result.ok:
+            raise _failure(planned, command, result)
+        self.context.export(planned.step.finished(self.context, result))
+        log.info("launcher.step_done", step=planned.name, seconds=round(result.seconds, 3))
+
+    def _ask(self, pending: Sequence[tuple[PlannedStep, Due]]) -> None:
+        """Ask a person about what was found rather than configured, and about databases that are not local."""
+        doubtful = [(planned, answer) for planned, answer in pending if _is_doubtful(planned)]
+        if not doubtful or self.settings.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+            return
+        sys.stderr.write(f"{_reasons(doubtful)}\nRun {', '.join(p.name for p, _ in doubtful)} now? [y/N] ")
+        sys.stderr.flush()
+        while 0 not in self.context.watch.wait([0], deadline=None):
+            pass
+        if os.read(0, 100).strip().lower() not in {b"y", b"yes"}:
+            raise StepRefused("not run: the answer was no", cure="--yes runs without a question, --prestart off skips")
+
+
+def _with_our_python(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Let `python` in a step be the environment's own, as after activating it: systemd starts us by our full path."""
+    ours, path = str(Path(sys.executable).parent), environ.get("PATH", os.defpath)
+    return environ if ours in path.split(os.pathsep) else {**environ, "PATH": f"{ours}{os.pathsep}{path}"}
+
+
+def _record(ledger: Ledger, record: Record, result: Finished | None, tail: str) -> None:
+    """Write how the step ended. Raises LockLost when somebody else has begun it meanwhile."""
+    state: State = "done" if result is not None and result.ok else "failed"
+    code = result.status if result is not None else None
+    if not ledger.finish(record, state, exit_code=code, tail=redact(tail)) and state == "done":
+        raise LockLost(f"step {record.step!r} was begun by somebody else meanwhile: its end was not recorded")
+
+
+def _is_doubtful(planned: PlannedStep) -> bool:
+    return planned.settings.found or getattr(planned.step, "is_local", None) is False
+
+
+def _reasons(pending: Sequence[tuple[PlannedStep, Due]]) -> str:
+    return "; ".join(f"{planned.name} ({planned.step.where()}): {answer.because}" for planned, answer in pending)
+
+
+def _facts(record: Record | None) -> dict[str, object]:
+    return {"token": record.token, "attempt": record.attempt} if record is not None else {}
+
+
+def _failure(planned: PlannedStep, command: Command, result: Finished) -> LauncherError:
+    """Return the error for a step that ended badly: what happened, with the end of its output."""
+    if result.timed_out:
+        limit = human_seconds(planned.settings.timeout_s)
+        return StepFailed(
+            f"pre-start step {planned.name!r} did not end within its timeout of {limit}: it was killed",
+            cure=f'timeout = "..." in its table ({planned.settings.origin})',
+            detail=result.tail,
+        )
+    how = f"exit code {result.status}" if result.status >= 0 else f"signal {-result.status}"
+    kind = _ERRORS.get(command.exit_codes.get(result.status, 0), StepFailed)
+    return kind(f"pre-start step {planned.name!r} failed with {how}: {planned.step.where()}", detail=result.tail)

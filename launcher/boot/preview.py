@@ -1,0 +1,103 @@
+"""What would a start do, without doing it?
+
+For `launcher plan` and `launcher check`: the database is asked, nothing is written, and what cannot be decided is a
+problem to be shown beside the rest.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from launcher.boot.context import Context
+from launcher.boot.decide import decide
+from launcher.boot.once import due
+from launcher.boot.sequence import bind, server_command
+from launcher.boot.sockets import close_listeners
+from launcher.boot.watch import Watch
+from launcher.errors import ExitCode, LauncherError
+from launcher.plan import Plan, PlannedStep
+from launcher.servers import Listener
+from launcher.settings.topics import Settings
+from launcher.steps import Command, Due
+
+_IMPORT_S = 120.0  # the startup deadline of a worker (DESIGN §6)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that would end a start: where it is, and the error `run` would end with."""
+
+    part: str
+    error: LauncherError
+
+
+@dataclass(slots=True)
+class Preview:
+    """The plan, what each step would find, the command, and the problems."""
+
+    plan: Plan
+    steps: list[tuple[PlannedStep, Due]] = field(default_factory=list)
+    argv: tuple[str, ...] = ()
+    problems: list[Problem] = field(default_factory=list)
+
+    def attempt(self, part: str, action: Callable[[], None]) -> None:
+        """Do something; an error becomes a problem."""
+        try:
+            action()
+        except LauncherError as error:
+            self.problems.append(Problem(part, error))
+
+
+def preview(settings: Settings, watch: Watch) -> Preview:
+    """Return what would happen. Raises Interrupted only."""
+    problems: list[Problem] = []
+    plan = decide(settings, excuse=lambda part, error: problems.append(Problem(part, error)))
+    seen = Preview(plan, problems=problems)
+    context = Context(watch, settings, plan.app.import_dir if plan.app else None, writes=False)
+    for planned in plan.steps:
+        seen.attempt(f"step {planned.name}", lambda planned=planned: seen.steps.append(_ask(planned, context, plan)))  # type: ignore[misc]
+    if plan.app and plan.budget:
+        seen.attempt("server", lambda: _command(seen, settings))
+    return seen
+
+
+def probe(seen: Preview, settings: Settings, watch: Watch) -> None:
+    """Try what a preview leaves out: import the application, take the address, reach the lock. Adds problems."""
+    seen.attempt("address", lambda: close_listeners(bind(seen.plan, watch, settings.environ)))
+    if seen.plan.lock is not None:
+        lock = seen.plan.lock
+        seen.attempt("lock", lambda: _reach(lock))
+    if seen.plan.app is not None:
+        context = Context(watch, settings, seen.plan.app.import_dir, writes=False)
+        seen.attempt("app", lambda: _import_app(seen.plan, context))
+
+
+def _ask(planned: PlannedStep, context: Context, plan: Plan) -> tuple[PlannedStep, Due]:
+    if plan.lock is None or not planned.under_lock:
+        return planned, planned.step.due(context)
+    return planned, due(planned, context, plan.lock.ledger)
+
+
+def _command(seen: Preview, settings: Settings) -> None:
+    listeners = tuple(Listener(address.value, -1) for address in seen.plan.addresses)
+    seen.argv = server_command(seen.plan, settings, listeners, settings.environ).argv
+
+
+def _reach(lock: object) -> None:
+    """Read the records and find the place; the lock itself is not taken."""
+    lock.ledger.records()  # type: ignore[attr-defined]
+    lock.holder()  # type: ignore[attr-defined]
+
+
+def _import_app(plan: Plan, context: Context) -> None:
+    app = plan.app
+    if app is None:
+        return
+    argv = (sys.executable, "-P", "-m", "launcher.boot.import_app", str(app.import_dir), app.import_string)
+    result = context.run(Command(argv=argv), timeout_s=_IMPORT_S)
+    if not result.ok:
+        error = LauncherError(f"the application {app.import_string} cannot be imported", detail=result.tail)
+        error.exit_code = ExitCode.NEVER_READY
+        raise error

@@ -1,0 +1,146 @@
+"""How does a start go, from the first moment to the exec?
+
+Decide, bind, do what has to be done once, become the server. It reads like the promise it keeps.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from typing import NoReturn
+
+from launcher.boot.context import Context
+from launcher.boot.decide import decide
+from launcher.boot.handover import Original, hand_over
+from launcher.boot.prestart import Prestart
+from launcher.boot.sockets import close_listeners, ignored_addresses, open_listeners
+from launcher.boot.watch import Watch
+from launcher.errors import LauncherError, UsageError
+from launcher.log import log
+from launcher.plan import Plan
+from launcher.plugins import load_kind
+from launcher.servers import Listener, Server, ServerCommand, ServerPlan
+from launcher.settings.topics import Settings
+
+_RESOLVE_S = 30.0  # a name server that says nothing: libc's own patience is 5 s an attempt
+
+
+def run(load: Callable[[], Settings], watch: Watch, original: Original) -> NoReturn:
+    """Start: steps once, then the server in this process. Raises LauncherError."""
+    with watch.installed():
+        settings = load()
+        plan = decide(settings)
+        say(plan)
+        listeners = bind(plan, watch, settings.environ)
+        say_doubts(plan)
+        try:
+            context = Context(watch, settings, plan.app.import_dir if plan.app else None)
+            prestart(plan, settings, context)
+            command = server_command(plan, settings, listeners, context.environ)
+            watch.check()
+        except BaseException:
+            close_listeners(listeners)
+            raise
+    watch.adopt_orphans(on=False)
+    log.info("launcher.handed_over", argv=list(command.argv))
+    hand_over(command, listeners=listeners, environ=context.environ, original=original)
+
+
+def steps_only(load: Callable[[], Settings], watch: Watch) -> None:
+    """Run the pre-start steps and return: init container, release phase, Job. Raises LauncherError."""
+    with watch.installed():
+        settings = load()
+        plan = decide(settings, excuse=_only_steps_matter)
+        say_steps(plan)
+        say_ignored(plan)
+        prestart(plan, settings, Context(watch, settings, plan.app.import_dir if plan.app else None))
+
+
+def _only_steps_matter(part: str, error: LauncherError) -> None:
+    """Steps alone need no room for workers; without an application they do without its import path."""
+    if part not in {"app", "workers"}:
+        raise error
+
+
+def say(plan: Plan) -> None:
+    """Open with app, steps, the memory sum and workers, each with its source; `bind` adds the address, line five."""
+    if plan.app is not None:
+        log.info("launcher.app_found", app=plan.app.import_string, because=plan.app.because)
+    say_steps(plan)
+    if plan.budget is not None:
+        log.info("launcher.memory_summed", sum=plan.budget.sum_line())
+        log.info(
+            "launcher.workers_chosen",
+            workers=plan.budget.workers,
+            because=plan.budget.because,
+            server=plan.server.value,
+            source=str(plan.server.origin),
+        )
+
+
+def say_doubts(plan: Plan) -> None:
+    """Say what does not fit, and what was set and has no effect."""
+    for warning in plan.budget.warnings if plan.budget else ():
+        log.warning("launcher.budget_doubtful", because=warning)
+    say_ignored(plan)
+
+
+def say_steps(plan: Plan) -> None:
+    """Say which steps there are, where they were said, and which lock they need."""
+    names = [f"{planned.name} ({planned.settings.type}, once per {planned.once_per})" for planned in plan.steps]
+    sources = sorted({str(planned.settings.origin) for planned in plan.steps}) or ["none configured, none found"]
+    lock = f"{plan.lock.kind} {plan.lock.where}, {plan.lock.hosts}" if plan.lock else "not needed"
+    log.info("launcher.steps_planned", steps=names, source=sources, lock=lock)
+
+
+def say_ignored(plan: Plan) -> None:
+    """Say what was set and has no effect."""
+    for ignored in plan.ignored:
+        log.warning("launcher.setting_ignored", name=ignored.name, origin=str(ignored.origin), because=ignored.because)
+
+
+def bind(plan: Plan, watch: Watch, environ: Mapping[str, str]) -> tuple[Listener, ...]:
+    """Bind before any step: a taken port is known before anything is migrated. Raises UsageError."""
+
+    def resolve(host: str, port: int, family: int, kind: int) -> list[tuple[object, ...]]:
+        return watch.off_thread(lambda: [*socket.getaddrinfo(host, port, family, kind)], timeout_s=_RESOLVE_S)
+
+    listeners = open_listeners(plan.addresses, listen=plan.bind_early.value, environ=environ, resolve=resolve)
+    for one in ignored_addresses(plan.addresses, environ):
+        log.warning("launcher.setting_ignored", name=one.name, origin=str(one.origin), because=one.because)
+    log.info(
+        "launcher.address_bound",
+        address=[one.address for one in listeners],
+        source=[str(one.origin) for one in plan.addresses],
+        listening=plan.bind_early.value,
+    )
+    return listeners
+
+
+def prestart(plan: Plan, settings: Settings, context: Context) -> None:
+    """Carry out the pre-start steps, if there are any."""
+    if plan.steps:
+        Prestart(steps=plan.steps, settings=settings.prestart, context=context, lock=plan.lock).carry_out()
+
+
+def server_command(
+    plan: Plan, settings: Settings, listeners: tuple[Listener, ...], environ: Mapping[str, str]
+) -> ServerCommand:
+    """Return what this process becomes. Raises UsageError for what the server cannot do."""
+    if plan.app is None or plan.budget is None:
+        raise UsageError("there is no application to serve, or no room for it")
+    server: Server = load_kind("servers", plan.server.value, settings.plugins)()
+    return server.command(
+        ServerPlan(
+            app=plan.app.import_string,
+            factory=plan.app.factory,
+            import_dir=plan.app.import_dir,
+            workers=plan.budget.workers,
+            listeners=listeners,
+            pool=settings.pool,
+            http=settings.http,
+            log=settings.log,
+            graceful_timeout_s=plan.graceful_timeout.value,
+            environ=environ,
+        )
+    )

@@ -1,0 +1,164 @@
+"""What is the main thread waiting for, and what may interrupt it?
+
+As PID 1 the kernel gives no default actions: without a handler of ours TERM would be ignored. So the stop signals are
+taken from the first moments on, the main thread never blocks in anything but `Watch.wait`, and what may block for
+seconds (a name look-up, a driver's connect: 6 s and more, measured) is called in a helper thread. Handlers only note
+the signal. Children, and orphans when we are PID 1 or a subreaper, are reaped here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from launcher.errors import Interrupted
+
+T = TypeVar("T")
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+
+class Watch:
+    """The main thread's one place to wait: descriptors, a deadline, stop signals and children."""
+
+    def __init__(self) -> None:
+        """Make the wake-up pipe; nothing is taken over before `installed`."""
+        self.stopped_by: int | None = None
+        self._signals_seen = 0
+        self._statuses: dict[int, int] = {}
+        self._mine: set[int] = set()
+        self._adopts = os.getpid() == 1
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[Watch]:
+        """Take the signals; put everything back at the end. A signal that was ignored at our start stays ignored."""
+        taken = [s for s in STOP_SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
+        before = {s: signal.signal(s, self._note) for s in taken}
+        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+        wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        try:
+            yield self
+        finally:
+            signal.set_wakeup_fd(wakeup)
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def _note(self, signum: int, _frame: object) -> None:
+        self._signals_seen += 1
+        if self.stopped_by is None:
+            self.stopped_by = signum
+
+    @property
+    def stop_requests(self) -> int:
+        """How many stop signals have come: the second one hastens."""
+        return self._signals_seen
+
+    def check(self) -> None:
+        """Raise Interrupted when a stop signal has come."""
+        if self.stopped_by is not None:
+            raise Interrupted(self.stopped_by)
+
+    def wait(self, descriptors: Iterable[int] = (), *, deadline: float | None, interruptible: bool = True) -> set[int]:
+        """Return the readable (or closed) descriptors; an empty set at the deadline or when a signal or child came.
+
+        `deadline` is an instant of `time.monotonic()`. Raises Interrupted unless `interruptible` is off.
+        """
+        if interruptible:
+            self.check()
+        poller = select.poll()
+        for descriptor in (self._read, *descriptors):
+            poller.register(descriptor, select.POLLIN | select.POLLHUP)
+        left_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+        ready = {descriptor for descriptor, _ in poller.poll(left_ms)}
+        self._drain()
+        self._reap()
+        if interruptible:
+            self.check()
+        return ready - {self._read}
+
+    def _drain(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._read, 512):
+                pass
+
+    def pause(self, seconds: float) -> None:
+        """Sleep, to be ended at once by a stop signal. Raises Interrupted."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.wait(deadline=deadline)
+
+    def mine(self, pid: int) -> None:
+        """Remember a child of ours: its status is kept until `status` has been asked."""
+        self._mine.add(pid)
+
+    def status(self, pid: int) -> int | None:
+        """Return the wait status of a child that ended, once; None while it lives."""
+        self._reap()
+        return self._statuses.pop(pid, None)
+
+    def adopt_orphans(self, *, on: bool) -> None:
+        """Become (or cease to be) the subreaper: a dead guard's step then comes to us. Linux only."""
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0)
+            self._adopts = on or os.getpid() == 1
+
+    def _reap(self) -> None:
+        if self._adopts:  # only then are there strangers; elsewhere an unknown child is some library's to wait for
+            while self._reap_one(-1):
+                pass
+        else:
+            for pid in tuple(self._mine):
+                self._reap_one(pid)
+
+    def _reap_one(self, which: int) -> bool:
+        try:
+            pid, status = os.waitpid(which, os.WNOHANG)
+        except ChildProcessError:
+            return False
+        if pid in self._mine:
+            self._mine.discard(pid)
+            self._statuses[pid] = status
+        return pid != 0
+
+    def off_thread(self, function: Callable[[], T], *, timeout_s: float) -> T:
+        """Call `function` in a helper thread and return (or raise) what it does; signals are answered meanwhile.
+
+        Raises TimeoutError after `timeout_s` seconds, and Interrupted. A thread that still blocks then is left behind:
+        it ends with the exec or the exit.
+        """
+        box: list[tuple[T | None, BaseException | None]] = []
+        done, finish = os.pipe()
+
+        def work() -> None:
+            try:
+                box.append((function(), None))
+            except BaseException as error:  # noqa: BLE001 - carried to the main thread, whatever it is
+                box.append((None, error))
+            finally:
+                os.close(finish)
+
+        threading.Thread(target=work, daemon=True, name="launcher-off-thread").start()
+        deadline = time.monotonic() + timeout_s
+        try:
+            while not box and time.monotonic() < deadline:
+                self.wait([done], deadline=deadline)
+        finally:
+            os.close(done)
+        if not box:
+            raise TimeoutError(f"no answer within {timeout_s:g} s")
+        value, error = box[0]
+        if error is not None:
+            raise error
+        return value  # type: ignore[return-value]  # None only where T is

@@ -1,0 +1,124 @@
+"""How is a plan told, to a person and to a program?
+
+The JSON keys are the contract of DESIGN §6: more may stand beside them, none is renamed.
+"""
+
+from __future__ import annotations
+
+from launcher.boot.preview import Preview
+from launcher.cli.tables import Row, show
+from launcher.origin import OriginKind
+from launcher.redact import redact
+from launcher.units import human_bytes
+
+_DUE = {True: "yes", False: "no", None: "cannot tell"}
+
+
+def as_document(seen: Preview) -> dict[str, object]:
+    """Return the plan as the published document."""
+    plan, budget = seen.plan, seen.plan.budget
+    return {
+        "app": plan.app.import_string if plan.app else None,
+        "app_because": plan.app.because if plan.app else None,
+        "server": plan.server.value,
+        "worker_class": plan.worker_class.value,
+        "workers": {"count": budget.workers, "because": budget.because} if budget else None,
+        "memory": _memory(seen),
+        "lock": {"kind": plan.lock.kind, "where": redact(plan.lock.where)} if plan.lock else None,
+        "steps": _steps(seen),
+        "addresses": [address.value for address in plan.addresses],
+        "argv": list(seen.argv),
+        "settings": {
+            name: {"value": one.value, "origin": {"kind": one.origin.kind, "where": one.origin.where}}
+            for name, one in plan.settings.items()
+        },
+        "ignored": [
+            {"name": one.name, "origin": {"kind": one.origin.kind, "where": one.origin.where}, "because": one.because}
+            for one in plan.ignored
+        ],
+        "warnings": list(plan.warnings),
+        "problems": [
+            {
+                "part": one.part,
+                "message": redact(one.error.message),
+                "cure": redact(one.error.cure),
+                "exit_code": int(one.error.exit_code),
+            }
+            for one in seen.problems
+        ],
+    }
+
+
+def _memory(seen: Preview) -> dict[str, object] | None:
+    budget = seen.plan.budget
+    return budget and {
+        "limit_bytes": budget.limit_bytes,
+        "source": budget.limit_source,
+        "budget_bytes": budget.budget_bytes,
+        "regions": [{"name": one.name, "bytes": one.bytes, "source": one.source} for one in budget.regions],
+        "fits": budget.fits,
+    }
+
+
+def _steps(seen: Preview) -> list[dict[str, object]]:
+    answers = {planned.name: answer for planned, answer in seen.steps}
+    failed = {one.part: one.error.message for one in seen.problems}
+    return [
+        {
+            "name": planned.name,
+            "type": planned.settings.type,
+            "once_per": planned.once_per,
+            "where": redact(planned.step.where()),
+            "due": answers[planned.name].due if planned.name in answers else None,
+            "because": redact(
+                answers[planned.name].because if planned.name in answers else failed.get(f"step {planned.name}", "")
+            ),
+        }
+        for planned in seen.plan.steps
+    ]
+
+
+def print_preview(seen: Preview) -> None:
+    """Print the plan as tables: what, its value, and why."""
+    plan, budget = seen.plan, seen.plan.budget
+    rows: list[Row] = [("app", plan.app.import_string, plan.app.because)] if plan.app else []
+    rows.append(("server", f"{plan.server.value} ({plan.worker_class.value})", str(plan.server.origin)))
+    rows += [("workers", str(budget.workers), budget.because)] if budget else []
+    rows += [("lock", f"{plan.lock.kind} {plan.lock.where}", f"covers {plan.lock.hosts}")] if plan.lock else []
+    rows += [("address", one.value, str(one.origin)) for one in plan.addresses]
+    rows.append(("grace", f"{plan.graceful_timeout.value:g}s", str(plan.graceful_timeout.origin)))
+    show("plan", ("what", "value", "because"), rows)
+    if budget:
+        regions = [(one.name, human_bytes(one.bytes), one.source) for one in budget.regions]
+        show("memory", ("region", "size", "source"), [*regions, ("sum", "", budget.sum_line())])
+    if plan.steps:
+        columns = ("step", "type", "once per", "due", "because")
+        show("steps", columns, [_step_row(one) for one in _steps(seen)])
+    _print_rest(seen)
+
+
+def _step_row(step: dict[str, object]) -> Row:
+    due = step["due"]
+    return (
+        str(step["name"]),
+        str(step["type"]),
+        str(step["once_per"]),
+        _DUE[due if isinstance(due, bool) else None],
+        str(step["because"]),
+    )
+
+
+def _print_rest(seen: Preview) -> None:
+    plan = seen.plan
+    if seen.argv:
+        show("then becomes", ("",), [(" ".join(seen.argv),)])
+    given = [(n, str(s.value), s.origin.where) for n, s in plan.settings.items() if s.origin.kind != OriginKind.DEFAULT]
+    if given:
+        show("settings", ("name", "value", "from"), given)
+    if plan.ignored:
+        show("ignored", ("name", "from", "because"), [(i.name, i.origin.where, i.because) for i in plan.ignored])
+    if plan.warnings:
+        show("warnings", ("",), [(warning,) for warning in plan.warnings])
+    if seen.problems:
+        rows = [(p.part, p.error.message, p.error.cure, str(int(p.error.exit_code))) for p in seen.problems]
+        show("problems: `launcher run` would end here", ("part", "what", "try", "exit code"), rows)

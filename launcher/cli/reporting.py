@@ -1,0 +1,45 @@
+"""How does an error become text and an exit code?
+
+The one place that prints errors and ends the process (evidence/style.md, habit 17).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+from launcher.errors import ExitCode, LauncherError
+from launcher.log import log
+from launcher.redact import redact
+
+
+@contextlib.contextmanager
+def reporting() -> Iterator[None]:
+    """Turn a LauncherError into one message and its exit code."""
+    try:
+        yield
+    except LauncherError as error:
+        tell(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.SIGNALLED + 2)
+
+
+def tell(error: LauncherError) -> None:
+    """Write one error: a log event where logs are JSON, sentences for a person."""
+    if log.configured and not log.console:
+        facts = {"message": error.message, "cure": error.cure, "detail": error.detail}
+        known = {name: value for name, value in facts.items() if value}
+        log.error("launcher.start_failed", error=type(error).__name__, exit_code=int(error.exit_code), **known)
+        return
+    sys.stderr.write(as_text(error))
+    sys.stderr.flush()
+
+
+def as_text(error: LauncherError) -> str:
+    """Return `error: ...`, what somebody else printed, and `try: ...`."""
+    lines = [f"error: {error.message}"]
+    lines += [f"  | {line}" for line in error.detail.splitlines()]
+    lines += [f"try: {error.cure}"] if error.cure else []
+    return redact("\n".join(lines)) + "\n"

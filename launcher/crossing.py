@@ -1,0 +1,54 @@
+"""How does what was decided cross the exec?
+
+As JSON in an inherited memfd: nothing of it is on the command line (`ps`) or in the environment (`/proc/PID/environ`,
+crash reporters) but the descriptor's number. It is read by `pread` from the start, so that it can be read again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+
+PLAN_FD = "LAUNCHER_PLAN_FD"
+_CHUNK_BYTES = 1 << 16
+
+
+def write_plan(plan: Mapping[str, object]) -> int:
+    """Return a descriptor (not inheritable) of an anonymous file that holds `plan` as JSON."""
+    fd = _anonymous_file()
+    content = json.dumps(plan).encode()
+    while content:
+        content = content[os.write(fd, content) :]
+    return fd
+
+
+def read_plan(environ: Mapping[str, str]) -> dict[str, object]:
+    """Return what `write_plan` was given; empty when nothing was handed over. The descriptor gets CLOEXEC.
+
+    Raises OSError or ValueError when the descriptor is not what we wrote.
+    """
+    if not (number := environ.get(PLAN_FD, "")):
+        return {}
+    fd = int(number)
+    os.set_inheritable(fd, False)  # it was for us, not for the programs an application starts
+    plan = json.loads(_content(fd))
+    if not isinstance(plan, dict):
+        raise ValueError(f"{PLAN_FD}={number} is not a plan")  # noqa: TRY004 - as any other content that is not ours
+    return plan
+
+
+def _content(fd: int) -> bytes:
+    chunks: list[bytes] = []
+    while chunk := os.pread(fd, _CHUNK_BYTES, sum(map(len, chunks))):
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _anonymous_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("launcher-plan")
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

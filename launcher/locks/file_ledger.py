@@ -1,0 +1,149 @@
+"""What has been done on this host, and who is at it?
+
+Two JSON files beside the lock file: the ledger, and a note of the holder for those who wait. Each is replaced as a
+whole (written beside, synced, renamed), so that it is read without the lock and never seen half. Only the holder writes.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from launcher.errors import LockNotObtained
+from launcher.locks import Holder, Owner, Record, State
+
+_KEPT = 200  # records; the oldest go first, so that the file stays small through years of releases
+_TAIL_BYTES = 4096  # what a record keeps of a step's output: a screenful, as a termination message
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Book:
+    """The ledger file."""
+
+    schema: int = 1
+    records: tuple[Record, ...] = ()  # oldest first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Note:
+    """The holder's note. `since`: seconds of this host's clock."""
+
+    owner: Owner
+    step: str
+    since: float
+
+
+class FileLedger:
+    """A ledger in a file; see `launcher.locks.Ledger`."""
+
+    def __init__(self, path: Path, owner: Owner) -> None:
+        """Remember where, and for whom records are written."""
+        self.path, self._owner = path, owner
+
+    def read(self, step: str, key: str) -> Record | None:
+        """Return what is known of a step for a key; see `Ledger.read`."""
+        return next((r for r in reversed(self.records()) if (r.step, r.key) == (step, key)), None)
+
+    def records(self) -> list[Record]:
+        """Return everything, oldest first; see `Ledger.records`."""
+        try:
+            book = _load(self.path, _Book) or _Book()
+        except (msgspec.DecodeError, OSError) as error:
+            raise LockNotObtained(
+                f"the ledger {self.path} cannot be read: {error}",
+                cure="look at it; without the file every step counts as not done",
+            ) from error
+        return list(book.records)
+
+    def begin(self, step: str, key: str) -> Record:
+        """Write `running`; see `Ledger.begin`."""
+        records = self.records()
+        last = self.read(step, key)
+        record = Record(
+            step=step,
+            key=key,
+            state="running",
+            token=max((r.token for r in records if r.step == step), default=0) + 1,
+            attempt=last.attempt + 1 if last and last.state != "done" else 1,
+            owner=self._owner,
+            started_at=_now(),
+        )
+        self._write(records, record)
+        return record
+
+    def finish(self, record: Record, state: State, *, exit_code: int | None, tail: str) -> bool:
+        """Write the end; see `Ledger.finish`."""
+        records = self.records()
+        if record.token != max((r.token for r in records if r.step == record.step), default=0):
+            return False
+        end = replace(record, state=state, finished_at=_now(), exit_code=exit_code, tail=tail[-_TAIL_BYTES:])
+        self._write(records, end)
+        return True
+
+    def _write(self, records: list[Record], record: Record) -> None:
+        others = [r for r in records if (r.step, r.key) != (record.step, record.key)]
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            save(self.path, msgspec.json.encode(_Book(records=(*others[1 - _KEPT :], record))))
+        except OSError as error:
+            raise LockNotObtained(f"the ledger {self.path} cannot be written: {error.strerror}") from error
+
+
+class HolderNote:
+    """Who has the lock, for those who wait: a help for people, nothing is decided by it."""
+
+    def __init__(self, path: Path) -> None:
+        """Remember where."""
+        self.path = path
+
+    def write(self, owner: Owner, step: str, since: float) -> None:
+        """Say who and which step; `since` in seconds of this host's clock. A full disk is no reason to fail."""
+        with_note = msgspec.json.encode(_Note(owner=owner, step=step, since=since))
+        try:
+            save(self.path, with_note)
+        except OSError:
+            return
+
+    def read(self) -> Holder | None:
+        """Return what the note says, or None."""
+        try:
+            note = _load(self.path, _Note)
+        except (msgspec.DecodeError, OSError):
+            return None
+        if note is None:
+            return None
+        return Holder(owner=note.owner, step=note.step, age_s=max(0.0, time.time() - note.since))
+
+
+def save(path: Path, data: bytes) -> None:
+    """Replace a file as a whole, so that nobody ever reads half of it, a power cut included."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _load(path: Path, kind: type[T]) -> T | None:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return msgspec.json.decode(data, type=kind)
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,53 @@
+"""What has been decided?
+
+The frozen result of everything that was asked for, found and read, before anything is changed: `launcher plan` prints
+it, `launcher run` carries it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from launcher.budget import Budget
+from launcher.discovery import App
+from launcher.locks import Lock
+from launcher.origin import Ignored, Sourced
+from launcher.steps import Step, StepSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStep:
+    """One step with the class that knows it. `once_per` is the configured policy or the type's own."""
+
+    settings: StepSettings
+    step: Step
+    once_per: str
+
+    @property
+    def name(self) -> str:
+        """The step's name: the ledger's key."""
+        return self.settings.name
+
+    @property
+    def under_lock(self) -> bool:
+        """Whether only one process may run it at a time."""
+        return self.step.needs_lock and self.once_per != "replica"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What `run` would do; None for a part that could not be decided. `lock`: None also when no step needs one."""
+
+    app: App | None
+    server: Sourced[str]
+    worker_class: Sourced[str]
+    budget: Budget | None
+    steps: tuple[PlannedStep, ...]
+    lock: Lock | None
+    addresses: tuple[Sourced[str], ...]
+    graceful_timeout: Sourced[float]
+    bind_early: Sourced[bool]
+    ignored: tuple[Ignored, ...] = ()
+    settings: Mapping[str, Sourced[object]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()

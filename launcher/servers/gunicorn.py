@@ -1,0 +1,162 @@
+"""What does gunicorn's command line look like?
+
+What a person asked for stands in argv and so wins over their gunicorn.conf.py and GUNICORN_CMD_ARGS, as gunicorn has
+it. What the launcher decided by itself gives way to them: where there are any it crosses as defaults instead.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+from launcher.errors import UsageError
+from launcher.servers import ServerCommand, ServerPlan
+from launcher.servers.options import UVICORN_WORKERS, Option, crossing, mentions, refuse, whole_seconds, words
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - no file of ours: gunicorn makes and unlinks its own
+_MOUNTS = Path("/proc/self/mounts")
+_LAUNCHERS = "the launcher has the sockets: give it --bind, --host, --port, --uds or --fd"
+_SAME_PROCESS = "the server has to stay this process"
+_REFUSED = {
+    "--bind": _LAUNCHERS,
+    "-b": _LAUNCHERS,
+    "--reuse-port": _LAUNCHERS,
+    "--daemon": _SAME_PROCESS,
+    "-D": _SAME_PROCESS,
+    "--reload": "use the launcher's --reload",
+}
+
+
+class GunicornServer:
+    """gunicorn: its arbiter, with uvicorn's workers, its own `asgi` ones, or a class of the application."""
+
+    name: ClassVar[str] = "gunicorn"
+
+    def __init__(self, shared_memory: Path = SHARED_MEMORY, mounts: Path = _MOUNTS) -> None:
+        """Read where workers may put their heartbeat files from `mounts`."""
+        self._heartbeats = _writable_tmpfs(shared_memory, mounts)
+
+    def command(self, plan: ServerPlan) -> ServerCommand:
+        """Return gunicorn's command; raise UsageError for what it cannot do."""
+        _check(plan)
+        app = f"{plan.app}()" if plan.factory else plan.app
+        asked, decided = _asked(plan), self._decided(plan)
+        given_way = {name: value for name, value in decided.items() if asked.get(name) is None}
+        if plan.pool.plain:
+            return _plain(plan, asked | given_way, app)
+        own = _has_own_configuration(plan)
+        shown = asked if own else {**given_way, **{name: value for name, value in asked.items() if value is not None}}
+        binds = [word for listener in plan.listeners for word in ("--bind", listener.address)]
+        return ServerCommand(
+            argv=(*_python("launcher.serving", "gunicorn"), *binds, *words(shown), *plan.pool.server_args, app),
+            environ=_environ(plan),
+            handover={
+                "listeners": crossing(plan.listeners),
+                "import_dir": str(plan.import_dir),
+                "defaults": words(given_way) if own else [],
+                "access_log": plan.log.access_log not in (False, ""),
+                "uvicorn": _uvicorn_options(plan),
+            },
+        )
+
+    def _decided(self, plan: ServerPlan) -> dict[str, Option]:
+        arguments = [*plan.pool.server_args, *_environment_arguments(plan)]
+        return {
+            "--workers": plan.workers,
+            "--worker-class": "uvicorn",
+            "--graceful-timeout": whole_seconds(plan.graceful_timeout_s),
+            "--access-logfile": "-" if plan.log.access_log is True else None,
+            "--worker-tmp-dir": self._heartbeats,
+            # On by default since 25.1, and an error in each container without a home (evidence/peers.md §3, 25).
+            "--no-control-socket": not mentions(arguments, "--control-socket"),
+        }
+
+
+def _asked(plan: ServerPlan) -> dict[str, Option]:
+    pool, http = plan.pool, plan.http
+    asked_class = pool.worker_class.value if pool.worker_class else None
+    return {
+        "--config": pool.config,
+        "--workers": plan.workers if pool.workers else None,
+        "--worker-class": "uvicorn" if asked_class in UVICORN_WORKERS else asked_class,
+        "--timeout": whole_seconds(pool.worker_timeout),
+        "--graceful-timeout": None if pool.graceful_timeout is None else whole_seconds(plan.graceful_timeout_s),
+        "--keep-alive": whole_seconds(http.keep_alive),
+        "--max-requests": pool.max_requests,
+        "--max-requests-jitter": pool.max_requests_jitter,
+        "--preload": pool.preload or None,
+        "--log-level": _log_level(plan.log.level),
+        "--access-logfile": plan.log.access_log or None if isinstance(plan.log.access_log, str) else None,
+        "--forwarded-allow-ips": http.forwarded_allow_ips,
+        "--root-path": http.root_path,
+        "--certfile": http.ssl_certfile,
+        "--keyfile": http.ssl_keyfile,
+    }
+
+
+def _log_level(level: str) -> str | None:
+    """`info` is gunicorn's default, and `trace` is only uvicorn's."""
+    return {"info": None, "trace": "debug"}.get(level, level)
+
+
+def _check(plan: ServerPlan) -> None:
+    asked = plan.pool.worker_class.value if plan.pool.worker_class else "uvicorn"
+    if plan.pool.reload:
+        raise UsageError("gunicorn's workers do not restart on file changes", cure="use --server uvicorn with --reload")
+    if asked not in UVICORN_WORKERS and plan.http.proxy_headers is not None:
+        raise UsageError(
+            f"--proxy-headers has no effect on the worker class {asked}",
+            cure="say with --forwarded-allow-ips whose headers are believed",
+        )
+    refuse(plan.pool.server_args, _REFUSED)
+
+
+def _has_own_configuration(plan: ServerPlan) -> bool:
+    """Tell whether gunicorn will read something of the user's that may disagree with what we decided."""
+    return bool(plan.pool.config or _environment_arguments(plan)) or Path("gunicorn.conf.py").exists()
+
+
+def _environment_arguments(plan: ServerPlan) -> list[str]:
+    try:
+        return shlex.split(plan.environ.get("GUNICORN_CMD_ARGS", ""))
+    except ValueError as error:
+        raise UsageError(f"GUNICORN_CMD_ARGS cannot be read: {error}") from None
+
+
+def _environ(plan: ServerPlan) -> dict[str, str | None]:
+    """Gunicorn calls int() on WEB_CONCURRENCY when it is imported: `auto` and blank would be tracebacks."""
+    return {"WEB_CONCURRENCY": str(plan.workers)} if "WEB_CONCURRENCY" in plan.environ else {}
+
+
+def _uvicorn_options(plan: ServerPlan) -> dict[str, object]:
+    """What gunicorn has no option for."""
+    return {} if plan.http.proxy_headers is None else {"proxy_headers": plan.http.proxy_headers}
+
+
+def _plain(plan: ServerPlan, options: dict[str, Option], app: str) -> ServerCommand:
+    """The bare server: nothing of ours after the exec."""
+    if plan.http.proxy_headers is not None:
+        raise UsageError("--proxy-headers cannot be handed on with --plain", cure="leave one of them out")
+    if options["--worker-class"] == "uvicorn":
+        options["--worker-class"] = "uvicorn_worker.UvicornWorker"
+    options["--pythonpath"] = str(plan.import_dir)
+    binds = [word for listener in plan.listeners for word in ("--bind", f"fd://{listener.fd}")]
+    argv = (sys.executable, "-m", "gunicorn", *binds, *words(options), *plan.pool.server_args, app)
+    return ServerCommand(argv=argv, environ=_environ(plan))
+
+
+def _python(module: str, server: str) -> tuple[str, ...]:
+    return (sys.executable, "-P", "-m", module, server)
+
+
+def _writable_tmpfs(folder: Path, mounts: Path) -> str | None:
+    """Return `folder` when it is a tmpfs: a heartbeat on a busy disk blocks its worker (gunicorn's FAQ)."""
+    try:
+        lines = mounts.read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    types = [fields[2] for line in lines if len(fields := line.split()) > 2 and fields[1] == str(folder)]  # noqa: PLR2004 - device, folder, type
+    return str(folder) if types[-1:] == ["tmpfs"] and os.access(folder, os.W_OK | os.X_OK) else None

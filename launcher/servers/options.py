@@ -1,0 +1,59 @@
+"""How do decisions become words on a server's command line?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from launcher.errors import UsageError
+from launcher.servers import Listener
+
+Option = str | float | bool | None
+
+# What a person may call the worker class that is ours: uvicorn-worker's, and the retired images' WORKER_CLASS.
+UVICORN_WORKERS = ("uvicorn", "uvicorn_worker.UvicornWorker", "uvicorn.workers.UvicornWorker")
+
+
+def words(options: Mapping[str, Option]) -> list[str]:
+    """Return `--name value` for each; None and False are left out, True is the name alone."""
+    result: list[str] = []
+    for name, value in options.items():
+        if value is True:
+            result.append(name)
+        elif value is not None and value is not False:
+            result += _pair(name, str(value))
+    return result
+
+
+def _pair(name: str, value: str) -> list[str]:
+    """Return one word where the value would be taken for an option of its own."""
+    return [f"{name}={value}"] if value.startswith("-") and value != "-" else [name, value]
+
+
+def whole_seconds(duration_s: float | None) -> int | None:
+    """Round up: the servers count whole seconds, and 0 would switch their time limit off."""
+    return None if duration_s is None else math.ceil(duration_s)
+
+
+def refuse(server_args: Sequence[str], forbidden: Mapping[str, str]) -> None:
+    """Raise UsageError when an argument after `--` would take over what the launcher does; `forbidden` says why."""
+    for word in server_args:
+        for name, because in forbidden.items():
+            if _is_option(word, name):
+                raise UsageError(f"{word} after `--`: {because}")
+
+
+def mentions(arguments: Iterable[str], name: str) -> bool:
+    """Tell whether an option is among words for a server."""
+    return any(_is_option(word, name) for word in arguments)
+
+
+def _is_option(word: str, name: str) -> bool:
+    if name.startswith("--"):
+        return word.partition("=")[0] == name
+    return word.startswith(name) and not word.startswith("--")  # -b ADDRESS, -bADDRESS
+
+
+def crossing(listeners: Sequence[Listener]) -> list[dict[str, object]]:
+    """Return the listeners as they cross the exec."""
+    return [{"address": listener.address, "fd": listener.fd} for listener in listeners]

@@ -1,0 +1,1 @@
+"""What happens in the server's own processes, after the exec?"""

@@ -1,0 +1,123 @@
+"""How does gunicorn run with what the launcher decided?
+
+Its own application class reads the configuration, so gunicorn.conf.py with its hooks and GUNICORN_CMD_ARGS work as
+ever; overridden is only what has to come from the launcher. What we lean on: tests/contract/test_server_assumptions.py.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.app.wsgiapp import WSGIApplication
+from gunicorn.workers import SUPPORTED_WORKERS
+
+from launcher.errors import ExitCode
+from launcher.serving.arbiter import LauncherArbiter
+from launcher.serving.crossed import Crossed, SocketFiles
+from launcher.serving.environment import uvicorn_options
+
+if TYPE_CHECKING:
+    import argparse
+
+OURS = "launcher.serving.worker.Worker"
+# uvicorn's module is deprecated, and both lack what ours hands on; the retired images' WORKER_CLASS is the second.
+_REPLACED = ("uvicorn_worker.UvicornWorker", "uvicorn.workers.UvicornWorker")
+
+
+def serve(crossed: Crossed) -> NoReturn:
+    """Run gunicorn with the words in sys.argv until it ends."""
+    SUPPORTED_WORKERS["uvicorn"] = OURS
+    files = SocketFiles(crossed.listeners)
+    try:
+        LauncherApplication(crossed).run()
+    finally:
+        files.remove()
+    sys.exit(ExitCode.OK)
+
+
+class _RunsOurArbiter(BaseApplication):
+    """Comes before gunicorn's BaseApplication in the order of calls: its `run` starts the arbiter."""
+
+    def run(self) -> None:
+        try:
+            arbiter = LauncherArbiter(self)
+        except Exception as error:  # noqa: BLE001 - worker class, logger class, log files: whatever was configured
+            sys.stderr.write(f"\nError: {error}\n")
+            sys.exit(ExitCode.USAGE)
+        arbiter.run()
+
+
+class LauncherApplication(WSGIApplication, _RunsOurArbiter):
+    """gunicorn's command line, on our sockets."""
+
+    def __init__(self, crossed: Crossed) -> None:
+        """Read gunicorn's configuration; a mistake in it ends the process with exit code 2."""
+        self.crossed = crossed
+        super().__init__("%(prog)s [OPTIONS] [APP_MODULE]", prog="gunicorn")
+
+    def do_load_config(self) -> None:
+        """Read everything, at the start and on HUP."""
+        try:
+            super().do_load_config()
+        except SystemExit as end:
+            sys.exit(ExitCode.USAGE if end.code == 1 else end.code)  # 1 is a bug of ours, never a mistake in a file
+
+    def init(self, parser: argparse.ArgumentParser, opts: argparse.Namespace, args: list[str]) -> dict[str, Any]:
+        """Return what the launcher decided: gunicorn gives it the lowest precedence of all."""
+        super().init(parser, opts, args)
+        decided = vars(parser.parse_args(list(self.crossed.defaults)))
+        return {name: value for name, value in decided.items() if value is not None and name != "args"}
+
+    def load_config(self) -> None:
+        """Read gunicorn's own sources, then put in what only the launcher can know."""
+        super().load_config()
+        if self.crossed.listeners:
+            self.cfg.set("bind", [f"fd://{fd}" for fd in self.crossed.listeners.values()])
+        if not self.crossed.access_log:
+            self.cfg.set("accesslog", None)
+        if self.cfg.settings["worker_class"].get() in _REPLACED:
+            self.cfg.set("worker_class", "uvicorn")
+        self._take_back("daemon", "reuse_port")
+        if self.crossed.import_dir:  # gunicorn has put the working directory before it
+            sys.path[:] = [self.crossed.import_dir, *(path for path in sys.path if path != self.crossed.import_dir)]
+
+    def _take_back(self, *names: str) -> None:
+        for name in names:
+            if self.cfg.settings[name].get():
+                self.cfg.set(name, False)
+                sys.stderr.write(f"{name} is ignored: this process is the server, on the launcher's sockets\n")
+
+    @functools.cached_property
+    def uvicorn_options(self) -> dict[str, Any]:
+        """Keyword arguments for uvicorn: its variables under what was handed over."""
+        return {**uvicorn_options(os.environ), **self.crossed.uvicorn}
+
+    def load(self) -> object:
+        """Import the application. An application that calls sys.exit while it is imported is one that cannot boot."""
+        try:
+            return self._import()
+        except SystemExit as end:
+            logging.getLogger("gunicorn.error").error("the application called sys.exit(%s) on import", end.code)  # noqa: TRY400 - nobody's mistake to trace
+            sys.exit(ExitCode.NEVER_READY)
+        except Exception:
+            if not self.cfg.preload_app:
+                raise  # in a worker: gunicorn reports it
+            traceback.print_exc()
+            sys.exit(ExitCode.NEVER_READY)
+
+    def _import(self) -> object:
+        """Return the application; gunicorn itself does not know `module:object.attribute`, uvicorn does."""
+        module, _, path = (self.app_uri or "").partition(":")
+        first, _, rest = path.removesuffix("()").partition(".")
+        if not rest or "(" in rest:
+            return super().load()
+        from importlib import import_module
+
+        found = functools.reduce(getattr, rest.split("."), getattr(import_module(module), first))
+        return found() if path.endswith("()") else found

@@ -1,0 +1,209 @@
+"""Which options are there?
+
+One table (DESIGN §6). The three spellings of an option are derived from its name: `graceful_timeout` in a file,
+`LAUNCHER_GRACEFUL_TIMEOUT` in the environment, `--graceful-timeout` on the command line. Nothing here reads anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from types import MappingProxyType
+
+from launcher.settings.option import Alias, Group, Kind, Option
+
+LOG_LEVELS = ("critical", "error", "warning", "info", "debug", "trace")  # uvicorn's list, gunicorn's plus trace
+
+_app = partial(Option, group=Group.APP)
+_bind = partial(Option, group=Group.BIND)
+_server = partial(Option, group=Group.SERVER)
+_memory = partial(Option, group=Group.MEMORY)
+_prestart = partial(Option, group=Group.PRESTART)
+_life = partial(Option, group=Group.LIFE)
+_log = partial(Option, group=Group.LOG)
+_http = partial(Option, group=Group.HTTP)
+_files = partial(Option, group=Group.FILES)
+
+TABLE: tuple[Option, ...] = (
+    _app(
+        "app",
+        Kind.TEXT,
+        "module:attribute, module:factory(), a file or a folder.",
+        shown_default="searched for",
+        main_flag="",
+        aliases=(Alias(("--entrypoint", "-e"), help="The same as APP, as `fastapi run` has it.", metavar="APP"),),
+    ),
+    _app(
+        "variable",
+        Kind.TEXT,
+        "The variable in the module that is the application.",
+        shown_default="app, application, api",
+        main_flag="--app",
+        metavar="NAME",
+    ),
+    _app("factory", Kind.BOOLEAN, "APP is called to get the app.", default=False),
+    _app("app_dir", Kind.PATH, "Import from here.", shown_default="working directory"),
+    _app("env_file", Kind.PATH, "Environment variables, under those that are set."),
+    _app("plugins", Kind.TEXTS, "Modules with event hooks.", default=(), metavar="MODULE"),
+    _bind("host", Kind.TEXT, "Address or name.", shown_default="0.0.0.0"),  # noqa: S104 - as `fastapi run`
+    _bind("port", Kind.PORT, "Port; 0: any free one.", shown_default="8000"),
+    _bind(
+        "bind",
+        Kind.TEXTS,
+        "HOST:PORT, unix:PATH or fd://N; may be repeated.",
+        shown_default="0.0.0.0:8000; with --reload 127.0.0.1:8000",
+        flags=("-b",),
+        metavar="ADDRESS",
+    ),
+    _bind("uds", Kind.PATH, "A Unix socket."),
+    _bind("fd", Kind.COUNT, "An inherited descriptor of a listening socket."),
+    _bind(
+        "bind_early", Kind.BOOLEAN, "Listen before the steps run.", shown_default="on Heroku and Cloud Run", pair=True
+    ),
+    _server(
+        "server", Kind.TEXT, "What serves.", shown_default="gunicorn; uvicorn with --reload", metavar="gunicorn|uvicorn"
+    ),
+    _server(
+        "worker_class", Kind.TEXT, "gunicorn's workers.", shown_default="uvicorn", flags=("-k",), metavar="uvicorn|asgi"
+    ),
+    _server("workers", Kind.WORKERS, "How many workers.", default="auto", flags=("-w",), metavar="N|auto"),
+    _server("max_workers", Kind.COUNT, "The most that `auto` gives.", least=1),
+    _server("workers_per_core", Kind.NUMBER, "What `auto` takes for each CPU.", shown_default="1"),
+    _server("plain", Kind.BOOLEAN, "The bare server after the steps.", default=False),
+    _server("preload", Kind.BOOLEAN, "Import, then fork.", default=False, pair=True),
+    _server("reload", Kind.BOOLEAN, "For development.", default=False, pair=True),
+    _server("reload_dir", Kind.TEXTS, "What to watch; may be repeated.", default=(), metavar="FOLDER"),
+    _server(
+        "no_monitor", Kind.BOOLEAN, default=False, not_yet="serve without the monitor process (there is none so far)"
+    ),
+    _server("ready_workers", Kind.TEXT, not_yet="wait for more than one ready worker"),
+    _server("health_bind", Kind.TEXT, not_yet="answer health questions over TCP"),
+    _server("metrics", Kind.BOOLEAN, default=False, not_yet="serve metrics"),
+    _server("health", Kind.TEXT, main_flag="", not_yet="ask the application for health"),
+    _memory(
+        "memory",
+        Kind.MEMORY,
+        "The budget: a share of the limit, or a size.",
+        shown_default="80%; 50% of a machine without a limit",
+        metavar="80%|SIZE",
+    ),
+    _memory(
+        "worker_memory_estimate", Kind.SIZE, "What one worker takes.", shown_default="measured, else a stated guess"
+    ),
+    _memory("allow_overcommit", Kind.BOOLEAN, "Start one worker where none fits.", default=False),
+    _memory("worker_memory_limit", Kind.SIZE, not_yet="recycle a worker above this size"),
+    _prestart(
+        "prestart",
+        Kind.WORD,
+        "Do the steps; wait for somebody else; fail if they are not done; nothing.",
+        default="run",
+        words=("run", "wait", "check", "off"),
+    ),
+    _prestart("yes", Kind.BOOLEAN, "Ask nothing on a terminal.", default=False),
+    _prestart("lock", Kind.TEXT, "Under which lock the steps run.", default="auto", metavar="auto|file[:PATH]|URL"),
+    _prestart("lock_timeout", Kind.DURATION, "How long to wait for it.", default=900.0),
+    _prestart(
+        "namespace",
+        Kind.TEXT,
+        "Part of the lock's name: applications that share a database do not wait for each other.",
+        metavar="NAME",
+    ),
+    _prestart(
+        "release",
+        Kind.TEXT,
+        "What `once_per = release` goes by.",
+        shown_default="the platform's, else a hash of the source",
+        metavar="ID",
+    ),
+    _prestart(
+        "on_unknown_revision",
+        Kind.WORD,
+        "The database is ahead of the code.",
+        default="refuse",
+        words=("refuse", "start"),
+    ),
+    _life(
+        "worker_timeout",
+        Kind.DURATION,
+        "A worker silent for so long is replaced.",
+        shown_default="30s",
+        flags=("-t",),
+        aliases=(Alias(("--timeout",)),),
+    ),
+    _life(
+        "graceful_timeout",
+        Kind.DURATION,
+        "How long requests may finish after the signal to stop.",
+        shown_default="fits the platform",
+        aliases=(Alias(("--timeout-graceful-shutdown",)),),
+    ),
+    _life(
+        "max_requests",
+        Kind.COUNT,
+        "Replace a worker after so many requests.",
+        aliases=(Alias(("--limit-max-requests",)),),
+    ),
+    _life(
+        "max_requests_jitter",
+        Kind.COUNT,
+        "At random up to so many more.",
+        aliases=(Alias(("--limit-max-requests-jitter",)),),
+    ),
+    _life("startup_timeout", Kind.DURATION, not_yet="limit import and lifespan start"),
+    _life("drain_delay", Kind.DURATION, not_yet="keep accepting for a while on TERM"),
+    _life("max_worker_lifetime", Kind.DURATION, not_yet="replace a worker by age"),
+    _log(
+        "log_format",
+        Kind.WORD,
+        "How lines look; auto: console on a terminal.",
+        default="auto",
+        words=("auto", "console", "json"),
+    ),
+    _log(
+        "log_level",
+        Kind.WORD,
+        "The least that is told.",
+        default="info",
+        words=LOG_LEVELS,
+        aliases=(Alias(("--verbose", "-v"), value="debug", help="The same as --log-level debug."),),
+    ),
+    _log(
+        "access_log",
+        Kind.FILE_OR_BOOLEAN,
+        "One line a request; a file's name elsewhere than on the command line.",
+        default=True,
+        pair=True,
+        aliases=(Alias(("--access-logfile",)),),
+    ),
+    _log(
+        "error_log",
+        Kind.FILE_OR_BOOLEAN,
+        "The server's own messages; a file's name elsewhere than on the command line.",
+        default=True,
+        pair=True,
+        aliases=(Alias(("--error-logfile", "--log-file")),),
+    ),
+    _http("forwarded_allow_ips", Kind.TEXT, "Whose proxy headers count.", metavar="IPS"),
+    _http("proxy_headers", Kind.BOOLEAN, "Whether proxy headers count.", pair=True),
+    _http("root_path", Kind.TEXT, "The path a proxy takes away.", metavar="PATH"),
+    _http(
+        "keep_alive", Kind.DURATION, "How long an idle connection stays.", aliases=(Alias(("--timeout-keep-alive",)),)
+    ),
+    _http("ssl_certfile", Kind.PATH, "TLS certificate.", aliases=(Alias(("--certfile",)),)),
+    _http("ssl_keyfile", Kind.PATH, "TLS key.", aliases=(Alias(("--keyfile",)),)),
+    _files(
+        "config",
+        Kind.PATH,
+        "FILE.toml: launcher's settings; anything else: gunicorn's configuration, also python:MODULE.",
+        shown_default="launcher.toml, [tool.launcher]; gunicorn.conf.py",
+        flags=("-c",),
+    ),
+    _files("crash_dir", Kind.PATH, not_yet="keep crash reports"),
+    _files("runtime_dir", Kind.PATH, not_yet="hold the management socket"),
+    _files("termination_log", Kind.PATH, not_yet="tell Kubernetes why a pod ended"),
+)
+
+BY_NAME: Mapping[str, Option] = MappingProxyType({option.name: option for option in TABLE})
+ALIASES: Mapping[str, tuple[Option, Alias]] = MappingProxyType(
+    {alias.key: (option, alias) for option in TABLE for alias in option.aliases}
+)

@@ -1,0 +1,242 @@
+"""How is the schema brought to this image's revision?
+
+Whether there is anything to do is found out the cheapest way that is certain: by one question to a database that is
+known (heads by the content of the migrations), else by the project's own env.py in a child. Never half: whatever is not
+certain goes to Alembic itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from launcher.databases import CannotAsk, DatabaseUnreachable, TableMissing, ask, is_local, same
+from launcher.databases import url as databases
+from launcher.errors import ExitCode
+from launcher.settings.topics import OncePer, StepSettings
+from launcher.steps import Command, Due, Finished, StepContext, checking
+from launcher.steps.alembic_memory import Table, fingerprint, recall, to_remember
+from launcher.steps.alembic_project import Project, found_alembic, read_project
+from launcher.steps.revisions import CannotTell, Revisions, read_revisions
+
+__all__ = ["UNKNOWN_REVISION", "AlembicStep", "found_alembic"]
+
+UNKNOWN_REVISION = 65  # the child's exit code (EX_DATAERR of sysexits.h): the database is ahead of this image
+_VARIABLE = "DATABASE_URL"
+_DIALECTS = {"sqlite", "postgresql", "mysql", "mariadb"}  # whose quoting and errors are known here
+_CONNECT_TIMEOUT_S = 5.0
+_QUESTION_TIMEOUT_S = 8.0  # connecting, and one row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What one database says, beside what the image has."""
+
+    rows: frozenset[str]
+    heads: frozenset[str]
+    unknown: frozenset[str]
+    pending: bool
+
+
+class AlembicStep:
+    """`alembic upgrade heads`, when it is due."""
+
+    once_per: ClassVar[OncePer] = "start"
+    needs_lock: ClassVar[bool] = True
+
+    def __init__(self, settings: StepSettings) -> None:
+        """Raise UsageError for a value that is no path and for options Alembic has not."""
+        given = checking.options(settings, "target", "section", "name")
+        self._value = checking.text(settings, "the path of an alembic.ini or a pyproject.toml")
+        self._target = given.get("target", "heads")
+        self._section = given.get("section", given.get("name", "alembic"))
+        if self._target[0] in "+-" or ":" in self._target:
+            raise checking.refusal(settings, f"target {self._target!r} would mean something else at each start")
+        self._settings = settings
+        self._table: Table | None = None  # as soon as it is known
+
+    @property
+    def is_local(self) -> bool | None:
+        """Whether the database is on this machine; None while it is not known."""
+        return is_local(self._table.url) if self._table else None
+
+    def due(self, context: StepContext) -> Due:
+        """Compare the database with the migrations, without changing either."""
+        try:
+            project = read_project(context.cwd / self._value, self._section, context.cwd)
+            if self._target in {"heads", "head"} and (table := self._known(project, context)):
+                return self._ask_database(table, project, context)
+        except (CannotTell, OSError):
+            pass  # the certain way remains
+        return self._ask_env_py(context)
+
+    def command(self, context: StepContext) -> Command:
+        """Return the child that upgrades; it reports which database it was, so that the next start knows."""
+        return self._child("upgrade", context, {UNKNOWN_REVISION: ExitCode.STEP_FAILED})
+
+    def finished(self, context: StepContext, result: Finished) -> Mapping[str, str | None]:
+        """Keep what the next start can ask by."""
+        self._learn(_decoded(result.report), context)
+        return {}
+
+    def where(self) -> str:
+        """Return the configuration's path, and what differs from Alembic's own defaults."""
+        target = "" if self._target == "heads" else f" to {self._target}"
+        section = "" if self._section == "alembic" else f" [{self._section}]"
+        return self._value + section + target
+
+    def _known(self, project: Project, context: StepContext) -> Table | None:
+        """Return the version table when it is known without env.py: from this start, an earlier one, DATABASE_URL."""
+        if self._table is None:
+            kept = context.remembered(self._memory_key)
+            if kept is not None:
+                self._table = recall(kept, self._mark(project, context), context.cwd, context.environ)
+        return self._table or _by_variable(project, context)
+
+    def _ask_database(self, table: Table, project: Project, context: StepContext) -> Due:
+        """Answer by one question. Raises CannotTell."""
+        revisions = self._revisions(project)
+        if self._target == "head" and len(revisions.heads) > 1:
+            raise CannotTell("several heads")
+        try:
+            rows = _rows(table, context)
+        except CannotAsk as error:
+            raise CannotTell(str(error)) from None
+        except TableMissing as error:
+            return Due(due=True, because=f"nothing has been migrated yet: {error}")
+        except (DatabaseUnreachable, TimeoutError) as error:
+            return Due(due=None, because=f"the database could not be asked: {error}")
+        self._table = table
+        unknown = rows - revisions.ids
+        pending = not rows >= revisions.heads
+        return _answer([State(rows=rows, heads=revisions.heads, unknown=unknown, pending=pending)], context)
+
+    def _ask_env_py(self, context: StepContext) -> Due:
+        """Let the project's own env.py open its databases, and compare each."""
+        result = context.run(self._child("ask", context), timeout_s=self._settings.timeout_s)
+        told = _decoded(result.report)
+        if result.ok and told.get("missing"):
+            return Due(due=True, because=f"nothing has been migrated yet: there is no file {told['missing']}")
+        if not result.ok or not told.get("databases"):
+            return Due(due=None, because=f"env.py could not be asked: {_why(result)}")
+        answer = _answer([_state(each) for each in told["databases"]], context)
+        if answer.due is False:
+            self._learn(told, context)
+        return answer
+
+    def _learn(self, told: Mapping[str, Any], context: StepContext) -> None:
+        """Keep how to ask next time, if there is one database and it answers a plain question in the same way."""
+        tables = [_table(each) for each in told.get("databases", ())]
+        if len(tables) != 1:
+            return
+        try:
+            project = read_project(context.cwd / self._value, self._section, context.cwd)
+            table = Table(
+                url=databases.absolute(tables[0].url, context.cwd), name=tables[0].name, schema=tables[0].schema
+            )
+            if not _rows(table, context) >= frozenset(told["databases"][0]["rows"]):
+                return
+            self._table = table
+            if kept := to_remember(table, self._mark(project, context), context.cwd, context.environ):
+                context.remember(self._memory_key, kept)
+        except (CannotTell, DatabaseUnreachable, TableMissing, TimeoutError, OSError, ValueError):
+            return  # it only costs the next start some time
+
+    def _child(self, what: str, context: StepContext, exit_codes: Mapping[int, int] | None = None) -> Command:
+        asked = {
+            "config": self._value,
+            "section": self._section,
+            "target": self._target,
+            "on_unknown_revision": context.on_unknown_revision,
+            "import_dir": str(context.import_dir or context.cwd),
+        }
+        return Command(
+            argv=(sys.executable, "-P", "-m", "launcher.steps.alembic_child", what, json.dumps(asked)),
+            reports=True,
+            exit_codes=exit_codes or {},
+        )
+
+    @property
+    def _memory_key(self) -> str:
+        return f"alembic {self._value} [{self._section}]"
+
+    def _mark(self, project: Project, context: StepContext) -> str:
+        return fingerprint(project, context.cwd, context.environ)
+
+    @functools.cache  # noqa: B019 - one step object per start; the files do not change under it
+    def _revisions(self, project: Project) -> Revisions:
+        return read_revisions(project.version_folders, recursive=project.recursive)
+
+
+def _by_variable(project: Project, context: StepContext) -> Table | None:
+    """Return DATABASE_URL's version table, if nothing speaks against that being the one env.py migrates."""
+    value = context.environ.get(_VARIABLE, "").strip()
+    try:
+        known = databases.parse(value).dialect in _DIALECTS
+    except ValueError:
+        return None
+    rivals = (other for name, other in context.environ.items() if name != _VARIABLE and "://" in other)
+    if not known or "%" in value.rpartition("/")[2] or any(_is_rival(other, value) for other in rivals):
+        return None
+    if project.is_unusual() or not project.mentions(_VARIABLE, context.cwd):
+        return None
+    return Table(url=databases.absolute(value, context.cwd))
+
+
+def _is_rival(other: str, url: str) -> bool:
+    """Whether another variable names another database of the same kind: env.py may mean that one."""
+    try:
+        return databases.parse(other).dialect == databases.parse(url).dialect and not same(other, url)
+    except ValueError:
+        return False
+
+
+def _rows(table: Table, context: StepContext) -> frozenset[str]:
+    answer = context.off_thread(
+        lambda: ask(table.url, table.question, connect_timeout_s=_CONNECT_TIMEOUT_S), timeout_s=_QUESTION_TIMEOUT_S
+    )
+    return frozenset(str(row[0]) for row in answer)
+
+
+def _answer(states: list[State], context: StepContext) -> Due:
+    """Return what the databases' states mean together."""
+    if unknown := sorted(frozenset().union(*(state.unknown for state in states))):
+        text = f"the database is at {', '.join(unknown)}, which this image does not know"
+        due = any(state.pending and not state.unknown for state in states)
+        return Due(due=due if context.on_unknown_revision == "start" else True, because=text)
+    pending = next((state for state in states if state.pending), None)
+    shown = pending or states[0]
+    if pending is None:
+        return Due(due=False, because=f"the database is at {_listed(shown.rows)}")
+    return Due(due=True, because=f"database at {_listed(shown.rows)}, heads {_listed(shown.heads)}")
+
+
+def _why(result: Finished) -> str:
+    if result.timed_out:
+        return "it took too long"
+    return databases.redact(result.tail.strip().rpartition("\n")[2]) or f"exit status {result.status}"
+
+
+def _listed(revisions: frozenset[str]) -> str:
+    return ", ".join(sorted(revisions)) or "no revision"
+
+
+def _decoded(report: bytes) -> Mapping[str, Any]:
+    try:
+        told = json.loads(report or b"{}")
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _state(told: Mapping[str, Any]) -> State:
+    rows, heads, unknown = (frozenset(map(str, told[name])) for name in ("rows", "heads", "unknown"))
+    return State(rows=rows, heads=heads, unknown=unknown, pending=bool(told["pending"]))
+
+
+def _table(told: Mapping[str, Any]) -> Table:
+    return Table(url=told["url"], name=told["version_table"], schema=told["version_table_schema"])

@@ -1,0 +1,54 @@
+"""What do all tests get by naming it?"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.postgresql import PostgreSQL, running_postgresql
+from support.projects import MakeProject, write_project
+from support.spawning import Launch, Spawner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+_SHOWN = ("gunicorn", "uvicorn", "uvicorn-worker", "alembic", "sqlalchemy", "filelock", "click", "msgspec", "structlog")
+
+
+def pytest_report_header() -> str:
+    """Print the versions a failure may depend on."""
+    return "with: " + ", ".join(f"{name} {version(name)}" for name in _SHOWN)
+
+
+@pytest.fixture
+def spawn(tmp_path: Path) -> Iterator[Spawner]:
+    """Start any command; all it started is gone after the test, and what it left behind fails the test."""
+    spawner = Spawner(tmp_path / "processes")
+    yield spawner
+    spawner.end()
+
+
+@pytest.fixture
+def launch(spawn: Spawner) -> Launch:
+    """Start the launcher: `launch("run", "--port", "8001", cwd=..., env=...)`."""
+    return spawn.launch
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> MakeProject:
+    """Write an application: `project({"main.py": "..."})`."""
+
+    def make(files: Mapping[str, str], name: str = "project") -> Path:
+        return write_project(tmp_path / name, files)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """Run a real PostgreSQL server: `postgresql.url("orders")` is a new database in it."""
+    with running_postgresql() as server:
+        yield server
