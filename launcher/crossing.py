@@ -16,8 +16,12 @@ _CHUNK_BYTES = 1 << 16
 
 def write_plan(plan: Mapping[str, object]) -> int:
     """Return a descriptor (not inheritable) of an anonymous file that holds `plan` as JSON."""
-    fd = _anonymous_file()
-    content = json.dumps(plan).encode()
+    return anonymous_file("launcher-plan", json.dumps(plan).encode())
+
+
+def anonymous_file(name: str, content: bytes) -> int:
+    """Return a descriptor (not inheritable, at its end) of a file without a path that holds `content`."""
+    fd = _anonymous_file(name)
     while content:
         content = content[os.write(fd, content) :]
     return fd
@@ -31,7 +35,7 @@ def read_plan(environ: Mapping[str, str]) -> dict[str, object]:
     if not (number := environ.get(PLAN_FD, "")):
         return {}
     fd = int(number)
-    os.set_inheritable(fd, False)  # it was for us, not for the programs an application starts
+    os.set_inheritable(fd, False)  # noqa: FBT003 - os's signature; it was for us, not for an application's programs
     plan = json.loads(_content(fd))
     if not isinstance(plan, dict):
         raise ValueError(f"{PLAN_FD}={number} is not a plan")  # noqa: TRY004 - as any other content that is not ours
@@ -45,9 +49,9 @@ def _content(fd: int) -> bytes:
     return b"".join(chunks)
 
 
-def _anonymous_file() -> int:
+def _anonymous_file(name: str) -> int:
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("launcher-plan")
+        return os.memfd_create(name)
     import tempfile
 
     with tempfile.TemporaryFile() as file:

@@ -7,15 +7,19 @@ does. Lines go to stderr: stdout belongs to results of commands and to the appli
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sys
-from collections.abc import Mapping, MutableMapping
-from typing import Any, Literal
+import time
+from collections.abc import Callable, Mapping
+from typing import Literal
 
 from launcher.redact import redact
 
 LEVELS = {"trace": 5, "debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40, "critical": 50}
 
 Format = Literal["auto", "console", "json"]
+Render = Callable[[dict[str, object]], str]
 
 
 class Log:
@@ -24,7 +28,7 @@ class Log:
     def __init__(self) -> None:
         """Begin silent: the settings, which say how lines look, have to be read first."""
         self.console = False
-        self._logger: Any = None
+        self._render: Render | None = None
         self._level = LEVELS["info"]
         self._early: list[tuple[str, str, Mapping[str, object]]] = []
 
@@ -33,7 +37,7 @@ class Log:
         both = sys.stdout.isatty() and sys.stderr.isatty()
         self.console = both if form == "auto" else form == "console"
         self._level = LEVELS.get(level.lower(), LEVELS["info"])
-        self._logger = _make_logger(console=self.console)
+        self._render = _console_renderer() if self.console else _json
         early, self._early = self._early, []
         for kept_level, event, facts in early:
             self._emit(kept_level, event, facts)
@@ -41,7 +45,7 @@ class Log:
     @property
     def configured(self) -> bool:
         """Whether lines are written yet."""
-        return self._logger is not None
+        return self._render is not None
 
     def debug(self, event: str, **facts: object) -> None:
         """Write what only a developer of the launcher needs."""
@@ -60,64 +64,44 @@ class Log:
         self._emit("error", event, facts)
 
     def _emit(self, level: str, event: str, facts: Mapping[str, object]) -> None:
-        if self._logger is None:
+        if self._render is None:
             self._early.append((level, event, facts))
         elif LEVELS[level] >= self._level:
-            getattr(self._logger, level)(event, **facts)
+            known = {name: _redacted(value) for name, value in facts.items()}
+            line = self._render({"timestamp": _now(), "level": level, "event": redact(event), **known})
+            with contextlib.suppress(
+                OSError, ValueError, AttributeError
+            ):  # stderr full, closed, or None: start all the same
+                sys.stderr.write(line + "\n")
+                sys.stderr.flush()
 
 
-def _make_logger(*, console: bool) -> Any:
-    """Return a structlog logger for stderr."""
-    structlog = _structlog(console=console)
-    last = (
-        structlog.dev.ConsoleRenderer(colors=True, sort_keys=False)
-        if console
-        else structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
-    )
-    return structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _redacted,
-            _in_order,
-            last,
-        ],
-    )
+def _now() -> str:
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds // 1000:06d}Z"
 
 
-def _structlog(*, console: bool) -> Any:
-    """Import structlog; for JSON without rich, which it loads for console tracebacks only (50 of its 90 ms)."""
-    hidden = not console and "rich" not in sys.modules
-    if hidden:
-        sys.modules["rich"] = None  # type: ignore[assignment]  # the documented way to make an import fail
-    try:
-        import structlog  # heavy
-    finally:
-        if hidden:
-            del sys.modules["rich"]
-    return structlog
+def _json(event: dict[str, object]) -> str:
+    return json.dumps(event, ensure_ascii=False)
 
 
-def _redacted(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Mask passwords in every text of the event."""
-    for key, value in event.items():
-        event[key] = _redact_value(value)
-    return event
+def _console_renderer() -> Render:
+    """Return structlog's renderer. It costs 90 ms to import, rich among it: for a person, not for every start."""
+    import structlog.dev
+
+    renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), sort_keys=False)
+    return lambda event: renderer(None, "", event)
 
 
-def _redact_value(value: Any) -> Any:
+def _redacted(value: object) -> object:
+    """Mask passwords in every text of a fact."""
     if isinstance(value, str):
         return redact(value)
-    if isinstance(value, list | tuple):
-        return [_redact_value(item) for item in value]
-    return value
-
-
-def _in_order(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Put what every line has first."""
-    first = {key: event.pop(key) for key in ("timestamp", "level", "event")}
-    return {**first, **event}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redacted(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(name): _redacted(item) for name, item in value.items()}
+    return value if value is None or isinstance(value, bool | int | float) else redact(str(value))
 
 
 log = Log()

@@ -91,7 +91,7 @@ def in_modules(modules: Sequence[str]) -> Iterator[Offer]:
 
 def _table(name: str, kind: Kind) -> dict[str, Any]:
     table = getattr(_module(name), f"launcher_{kind}", {})
-    if not isinstance(table, dict):
+    if not isinstance(table, dict) or not all(isinstance(value, type) for value in table.values()):
         raise PluginError(f"plugin {name}: launcher_{kind} is not a dictionary of word -> class")
     return table
 
@@ -99,7 +99,7 @@ def _table(name: str, kind: Kind) -> dict[str, Any]:
 def _module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except Exception as error:  # a plugin's import may raise anything; it is named and contained
+    except (Exception, SystemExit) as error:  # a plugin's import may raise anything; it is named and contained
         raise PluginError(f"plugin {name}: {type(error).__name__}: {error}", cure="see `plugins = [...]`") from error
 
 
@@ -109,7 +109,7 @@ def _resolve(target: str, who: str) -> Any:
         value: Any = importlib.import_module(module)
         for part in attribute.split("."):
             value = getattr(value, part)
-    except Exception as error:  # a plugin's import may raise anything; it is named and contained
+    except (Exception, SystemExit) as error:  # a plugin's import may raise anything; it is named and contained
         raise PluginError(f"{who}: {target}: {type(error).__name__}: {error}") from error
     if not isinstance(value, type):
         raise PluginError(f"{who}: {target} is not a class")

@@ -1,7 +1,7 @@
 """What must not be seen?
 
 URLs carry passwords, and URLs are printed: by steps, drivers, errors and plans. Everything that leaves the process as
-text goes through here.
+text goes through here. In doubt too much is masked: people write `@`, `/` or a space into a password unencoded.
 """
 
 from __future__ import annotations
@@ -9,11 +9,17 @@ from __future__ import annotations
 import re
 
 MASK = "***"
+_PORT = r"\d{1,5}(?:[/?#,;)\]}\s'\"]|\.\s|\.?$)"  # after a host and not after a user
+# Up to the last `@` of the word; what cannot be a port may go on behind spaces (SQLAlchemy writes them as they are).
+# In addresses of the web, where a password has no `/` (RFC 3986 §3.2.1), a port is taken as one.
 _USERINFO = re.compile(
-    r"(?P<head>[a-zA-Z][a-zA-Z0-9+.\-]*://[^\s/:@?#'\"]*):(?P<password>[^\s'\"]*?)@(?=[^\s@/]*(?:[/?\s'\",;)]|$))"
+    rf"(?P<head>(?<![\w+.\-])(?!(?:http|ws)s?://[^\s/:'\"]*:{_PORT})[a-z][\w+.\-]*://(?!\[)[^\s/:'\"]*)"
+    rf":(?:[^\s'\"]*@|(?!{_PORT})[^\n@]*@)",
+    re.IGNORECASE | re.ASCII,
 )
+_NAME = r"(?:password|passwd|passphrase|secret|token|credentials?|(?:api|access|private|secret)[_-]?key)"
 _PARAMETER = re.compile(
-    r"(?P<head>\b(?:password|passwd|pwd|token|secret|api[_-]?key|access[_-]?key)\s*=\s*)(?P<password>[^\s&'\";,)]+)",
+    rf"(?P<head>(?:{_NAME}|\bpwd|(?<=%3B)pwd)\s*(?:=|%3D)\s*)(?P<value>'[^']*'|\"[^\"]*\"|(?:(?!%3B|%26)[^\s&'\"])+)",
     re.IGNORECASE,
 )
 
@@ -22,4 +28,4 @@ def redact(text: str) -> str:
     """Return `text` with the passwords of URLs (`scheme://user:***@host`) and of `password=...` pairs masked."""
     if "://" in text:
         text = _USERINFO.sub(rf"\g<head>:{MASK}@", text)
-    return _PARAMETER.sub(rf"\g<head>{MASK}", text) if "=" in text else text
+    return _PARAMETER.sub(rf"\g<head>{MASK}", text) if "=" in text or "%3" in text else text

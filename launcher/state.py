@@ -36,11 +36,13 @@ def state_dir(cwd: Path, temporary: tuple[str, ...] = _TEMPORARY) -> Path:
 def make_state_dir(path: Path) -> Path:
     """Make the folder and return it. Raises UsageError when there is no place, or when somebody else made it."""
     try:
-        path.mkdir(mode=0o700 if path.name != FOLDER else 0o777, parents=True, exist_ok=True)
         if path.name == FOLDER:
+            path.mkdir(exist_ok=True)
             _keep_out_of_git(path)
         else:
-            _check_private(path.parent)
+            for private in (path.parent, path):  # one by one: with `parents` the mode would be the umask's
+                private.mkdir(mode=0o700, exist_ok=True)
+                _check_private(private)
     except OSError as error:
         raise UsageError(f"no place for the lock: {path}: {error.strerror}", cure=_CURE) from error
     return path

@@ -34,22 +34,27 @@ def prctl(option: int, value: int) -> None:
 
 
 def descendants() -> dict[int, str]:
-    """Return pid -> name of everything below this process, from /proc; zombies are left out."""
+    """Return pid -> name of everything below this process, from /proc; zombies are left out.
+
+    Not those of whose threads only the first has ended: they look like zombies, but work and have children.
+    """
     parents: dict[int, tuple[int, str]] = {}
+    dead: set[int] = set()
     for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH208, PTH112 - no pathlib here
         if entry.isdigit():
             with contextlib.suppress(OSError), open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
                 name, _, rest = file.read().partition("(")[2].rpartition(")")
-                state, parent = rest.split()[:2]
-                if state not in "ZX":
-                    parents[int(entry)] = (int(parent), name)
+                fields = rest.split()
+                parents[int(entry)] = (int(fields[1]), name)
+                if fields[0] in "ZX" and fields[17] == "1":  # state and num_threads of proc_pid_stat(5)
+                    dead.add(int(entry))
     below: set[int] = {os.getpid()}
     grown = True
     while grown:
         more = {pid for pid, (parent, _) in parents.items() if parent in below} - below
         below |= more
         grown = bool(more)
-    return {pid: parents[pid][1] for pid in below - {os.getpid()}}
+    return {pid: parents[pid][1] for pid in below - dead - {os.getpid()}}
 
 
 class Guard:
@@ -84,7 +89,7 @@ class Guard:
             os.set_inheritable(self.control, False)  # noqa: FBT003 - its only signature
             os.execvp(argv[0], argv)
         except OSError as error:
-            os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
+            os.write(2, os.fsencode(f"{argv[0]}: {error.strerror}\n"))
             os._exit(_NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE)
         finally:
             os._exit(_NOT_EXECUTABLE)
@@ -164,6 +169,7 @@ def main(argv: list[str]) -> None:
     keep = {int(number) for number in held.split(",") if number} | ({report} if report >= 0 else set())
     for signum in _DEAF_TO:
         signal.signal(signum, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # a blocked SIGCHLD, inherited, would hide the step's end
     prctl(_PR_SET_CHILD_SUBREAPER, 1)
     guard = Guard(control, grace_s)
     signal.signal(signal.SIGCHLD, lambda *_: None)

@@ -22,6 +22,7 @@ from typing import Self
 
 from launcher.boot.guard import descendants
 from launcher.boot.watch import Watch
+from launcher.crossing import anonymous_file
 from launcher.errors import Interrupted, LauncherError, LockLost
 from launcher.locks import Held
 from launcher.steps import Command, Finished
@@ -47,11 +48,21 @@ class _Stream:
         data = os.read(self.descriptor, _CHUNK)
         if not data:
             return None
-        *lines, self.rest = (self.rest + data).split(b"\n")
-        while len(self.rest) > _LINE_BYTES:
-            lines.append(self.rest[:_LINE_BYTES])
-            self.rest = self.rest[_LINE_BYTES:]
-        return [line.decode(errors="replace").rstrip("\r") for line in lines]
+        *complete, rest = (self.rest + data).split(b"\n")
+        lines = [part for line in complete for part in _cut(line)]
+        *more, self.rest = _cut(rest)
+        return [line.decode(errors="replace").rstrip("\r") for line in (*lines, *more)]
+
+
+def _cut(line: bytes) -> list[bytes]:
+    """Return a line in parts of at most `_LINE_BYTES`, cut before the first byte of a UTF-8 character."""
+    parts, start = [], 0
+    while len(line) - start > _LINE_BYTES:
+        end = start + _LINE_BYTES
+        back = next((n for n in range(4) if line[end - n] & 0xC0 != 0x80), 0)  # RFC 3629: 10xxxxxx continues
+        parts.append(line[start : end - back])
+        start = end - back
+    return [*parts, line[start:]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,20 +78,22 @@ class Run:
     grace_s: float = GRACE_S
     _tail: collections.deque[str] = field(default_factory=lambda: collections.deque(maxlen=TAIL_LINES))
     _report: bytearray = field(default_factory=bytearray)
-    _ended: dict[str, object] = field(default_factory=dict)
+    _word: bytearray = field(default_factory=bytearray)  # the guard's, about the end
     _why: LauncherError | None = None
     _timed_out: bool = False
     _next_heartbeat: float = 0.0
 
     def execute(self, command: Command) -> Finished:
         """Run `command` to its end. Raises Interrupted and LockLost, when its whole tree is dead."""
+        self.watch.check()
         started = time.monotonic()
         with _Child(self, command) as child:
             self._follow(child, started + self.timeout_s)
             pid = child.popen.pid
         if self._why is not None:
             raise self._why
-        status = self._ended.get("status")
+        ended = self._ended()
+        status = ended.get("status")
         return Finished(
             # No word from the guard: it was killed itself, and the step with it.
             status=os.waitstatus_to_exitcode(int(str(status))) if status is not None else -signal.SIGKILL,
@@ -88,12 +101,13 @@ class Run:
             tail="\n".join(self._tail) or ("" if status is not None else f"the step guard {pid} was killed"),
             report=bytes(self._report),
             timed_out=self._timed_out,
-            leftovers=tuple(map(str, self._ended.get("leftovers", []))),  # type: ignore[call-overload]
+            leftovers=tuple(map(str, ended.get("leftovers", []))),  # type: ignore[call-overload]
         )
 
     def _follow(self, child: _Child, deadline: float) -> None:
-        stops_seen = self.watch.stop_requests
-        while child.streams or child.status is None:
+        stops_seen = 0  # also what came since `check`, while the guard was started
+        while child.streams or child.status is None or not child.told:
+            was_over = child.status is not None  # if so, all that was written was there before the wait
             ready = self.watch.wait(child.descriptors(), deadline=self._until(child, deadline), interruptible=False)
             self._read(child, ready)
             child.poll()
@@ -101,14 +115,20 @@ class Run:
                 stops_seen = self.watch.stop_requests
                 self._why = self._why or Interrupted(self.watch.stopped_by or signal.SIGTERM)
                 child.stop(hasten=child.stopping)
-            elif not child.stopping and time.monotonic() >= deadline:
+            elif not child.stopping and child.status is None and time.monotonic() >= deadline:
                 self._timed_out = True
                 child.stop()
             self._confirm(child)
-            if child.status is not None and not ready:
+            if was_over and not ready:
                 break  # whoever still has our pipe is not of the step's tree
-        if not self._ended:
+        if not self._ended():
             self._sweep()
+
+    def _ended(self) -> dict[str, object]:
+        """Return what the guard told; empty when it could not."""
+        with contextlib.suppress(ValueError):
+            return dict(json.loads(self._word))
+        return {}
 
     def _until(self, child: _Child, deadline: float) -> float:
         """Return when to look again: soon while something is ending, else at the next heartbeat or the deadline."""
@@ -128,7 +148,7 @@ class Run:
 
     def _confirm(self, child: _Child) -> None:
         """Ask for ownership of the lock when it is time (G of evidence/locks.md bounds the answer)."""
-        if self.held is None or self.held.heartbeat_s is None or child.stopping:
+        if self.held is None or self.held.heartbeat_s is None or child.stopping or child.status is not None:
             return
         if time.monotonic() < self._next_heartbeat:
             return
@@ -143,8 +163,7 @@ class Run:
 
     def _read(self, child: _Child, ready: set[int]) -> None:
         if child.control.fileno() in ready:
-            with contextlib.suppress(OSError, ValueError):
-                self._ended = json.loads(child.control.recv(_CHUNK) or b"{}") or self._ended
+            self._word += child.hear()
         for descriptor in ready & child.streams.keys():
             stream = child.streams[descriptor]
             lines = self._read_report(descriptor) if stream.name == "report" else stream.read()
@@ -169,6 +188,7 @@ class _Child:
         self.streams: dict[int, _Stream] = {}
         self.status: int | None = None
         self.stopping = False
+        self.told = False  # the guard's word has come to its end
 
     def __enter__(self) -> Self:
         self.control, theirs = socket.socketpair()
@@ -211,13 +231,12 @@ class _Child:
             yield "LAUNCHER_STEP_REPORT_FD", str(report)
 
     def _stdin(self) -> int:
-        """Return what the step reads: what was to be handed over (it fits a pipe), else nothing."""
+        """Return what the step reads: what was to be handed over, else nothing."""
         if not self.command.stdin:
             return os.open(os.devnull, os.O_RDONLY)
-        theirs, ours = os.pipe()
-        os.write(ours, self.command.stdin)
-        os.close(ours)
-        return theirs
+        content = anonymous_file("launcher-stdin", self.command.stdin)
+        os.lseek(content, 0, os.SEEK_SET)
+        return content
 
     def poll(self) -> None:
         """Learn whether the guard has ended."""
@@ -227,8 +246,17 @@ class _Child:
                 self.popen.returncode = os.waitstatus_to_exitcode(self.status)
 
     def descriptors(self) -> list[int]:
-        """Return what may become readable: the step's pipes, and the guard's word while it lives."""
-        return [*self.streams, self.control.fileno()] if self.status is None else [*self.streams]
+        """Return what may become readable: the step's pipes, and the guard's word until its end."""
+        return [*self.streams] if self.told else [*self.streams, self.control.fileno()]
+
+    def hear(self) -> bytes:
+        """Read some of the guard's word."""
+        try:
+            word = self.control.recv(_CHUNK)
+        except OSError:  # reset: it was killed before it read ours
+            word = b""
+        self.told = not word
+        return word
 
     def stop(self, *, hasten: bool = False) -> None:
         """Tell the guard to end the step: TERM, then KILL after the grace; at once when hastened."""

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -26,7 +26,7 @@ _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37  # linux/prctl.h
 _IGNORED_BY_PYTHON = tuple(getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ") if hasattr(signal, name))
 _FOR_US_ONLY = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "GUNICORN_PID", "GUNICORN_FD")
 
-Execve = Callable[[str, Sequence[str], Mapping[str, str]], object]
+Execve = Callable[[str, tuple[str, ...], Mapping[str, str]], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def environment(command: ServerCommand, environ: Mapping[str, str]) -> dict[str,
     return {name: value for name, value in variables.items() if value is not None}
 
 
-def _execute(argv: Sequence[str], variables: Mapping[str, str], execve: Execve) -> LauncherError:
+def _execute(argv: tuple[str, ...], variables: Mapping[str, str], execve: Execve) -> LauncherError:
     """Try each place where the program can be; return what the last attempt that says something said."""
     refused: OSError | None = None
     for path in _places(argv[0], variables):
@@ -174,7 +174,7 @@ def _put_back(original: Original) -> dict[int, Any]:
 
 @contextlib.contextmanager
 def _without_subreaper() -> Iterator[None]:
-    """The flag would cross the exec. Only ctypes can have set it, so where that was not loaded there is nothing to do."""
+    """The flag would cross the exec. Only ctypes can have set it: where that was not loaded there is nothing to do."""
     if sys.platform != "linux" or (ctypes := sys.modules.get("ctypes")) is None:
         yield
         return

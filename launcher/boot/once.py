@@ -21,6 +21,7 @@ from launcher.steps import Due
 from launcher.units import human_seconds
 
 POLL_S = (0.02, 0.12)  # jittered, so that twenty waiters do not ask in step
+LOOK_S = (0.5, 1.0)  # between two looks at whether somebody else has done it: a query, or env.py's start
 SAY_EVERY_S = 10.0  # evidence/locks.md §4: holder and age every 10 to 30 s
 _TRY_S = 30.0  # a try returns at once; a network file system may not
 
@@ -64,43 +65,67 @@ def acquire(lock: Lock, watch: Watch, timeout_s: float) -> Held:
     started = time.monotonic()
     said_at = -SAY_EVERY_S
     while True:
-        try:
-            held = watch.off_thread(lock.try_acquire, timeout_s=_TRY_S)
-        except TimeoutError as error:
-            raise LockNotObtained(f"the lock {lock.where} does not answer: {error}") from error
+        held, trouble = _try(lock, watch, min(_TRY_S, max(1.0, started + timeout_s - time.monotonic())))
         waited = time.monotonic() - started
         if held is not None:
             log.info("launcher.lock_acquired", lock=lock.where, kind=lock.kind, waited_s=round(waited, 3))
             return held
         if waited >= timeout_s:
             raise LockNotObtained(
-                f"the lock {lock.where} was not free within {human_seconds(timeout_s)}: {_holder(lock)}",
+                f"the lock {lock.where} was not free within {human_seconds(timeout_s)}: {trouble or _holder(lock)}",
                 cure="a longer --lock-timeout, or a look at what the holder is doing",
             )
         if waited - said_at >= SAY_EVERY_S:
             said_at = waited
-            log.info("launcher.lock_busy", lock=lock.where, holder=_holder(lock), waited_s=round(waited, 1))
+            log.info("launcher.lock_busy", lock=lock.where, holder=trouble or _holder(lock), waited_s=round(waited, 1))
         watch.pause(min(random.uniform(*POLL_S), max(0.0, timeout_s - waited)))  # noqa: S311 - jitter
 
 
+def _try(lock: Lock, watch: Watch, timeout_s: float) -> tuple[Held | None, str]:
+    """Return the lock if it could be had, and what kept us from asking: an OSError is to be tried again."""
+    try:
+        return watch.off_thread(lock.try_acquire, timeout_s=timeout_s), ""
+    except TimeoutError as error:
+        raise LockNotObtained(f"the lock {lock.where} does not answer: {error}") from error
+    except OSError as error:
+        return None, f"{type(error).__name__}: {error}"
+
+
 def wait_until_done(steps: Sequence[PlannedStep], context: Context, ledger: Ledger, timeout_s: float) -> None:
-    """Wait until somebody else has done every step (`--prestart wait`). Raises LockNotObtained at the deadline."""
+    """Wait until somebody else has done every step (`--prestart wait`).
+
+    Raises LockNotObtained at the deadline, UsageError for a step that is never done.
+    """
+    _check_can_be_waited_for(steps)
     deadline = time.monotonic() + timeout_s
     said_at = -SAY_EVERY_S
-    while pending := [s for s in steps if s.once_per != "start" or s.step.due(context).due is not None]:
-        reasons = [(s.name, answer) for s in pending if (answer := due(s, context, ledger)).due is not False]
-        if not reasons:
-            return
-        text = "; ".join(f"{name}: {answer.because}" for name, answer in reasons)
+    while pending := _pending(steps, context, ledger):
         if time.monotonic() >= deadline:
             raise LockNotObtained(
-                f"nobody has done the pre-start steps within {human_seconds(timeout_s)}: {text}",
+                f"nobody has done the pre-start steps within {human_seconds(timeout_s)}: {pending}",
                 cure="run `launcher prestart` somewhere that may, or --prestart run",
             )
         if time.monotonic() - said_at >= SAY_EVERY_S:
             said_at = time.monotonic()
-            log.info("launcher.steps_awaited", pending=text)
-        context.watch.pause(random.uniform(0.3, 0.7))  # noqa: S311 - jitter
+            log.info("launcher.steps_awaited", pending=pending)
+        context.watch.pause(random.uniform(*LOOK_S))  # noqa: S311 - jitter
+
+
+def _pending(steps: Sequence[PlannedStep], context: Context, ledger: Ledger) -> str:
+    """Return what is not done, with the reasons; empty when everything is."""
+    answers = [(planned.name, due(planned, context, ledger)) for planned in steps]
+    return "; ".join(f"{name}: {answer.because}" for name, answer in answers if answer.due is not False)
+
+
+def _check_can_be_waited_for(steps: Sequence[PlannedStep]) -> None:
+    """Refuse what runs at each start and leaves no sign of having been done."""
+    for planned in steps:
+        if planned.once_per == "start" and not planned.step.tells_due:
+            raise UsageError(
+                f"--prestart wait: step {planned.name!r} runs at each start, so nobody can be waited for"
+                f" ({planned.settings.origin})",
+                cure='give it once_per = "release", or leave it out where steps are only waited for',
+            )
 
 
 def _holder(lock: Lock) -> str:

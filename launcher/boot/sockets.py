@@ -170,7 +170,7 @@ def _clear_stale(address: Sourced[str], path: str) -> None:
 
 def _answers(path: str) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.setblocking(False)
+        client.settimeout(0)
         return client.connect_ex(path) not in (errno.ECONNREFUSED, errno.ENOENT)  # EAGAIN: its queue is full
 
 

@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_LONGEST_WAIT_S = 3600.0  # poll(2) takes an int of milliseconds: 24 days at most
 
 
 class Watch:
@@ -48,9 +49,11 @@ class Watch:
         before = {s: signal.signal(s, self._note) for s in taken}
         before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
         wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, before)  # a parent's mask: we could not be stopped
         try:
             yield self
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             signal.set_wakeup_fd(wakeup)
             for signum, handler in before.items():
                 signal.signal(signum, handler)
@@ -71,7 +74,7 @@ class Watch:
             raise Interrupted(self.stopped_by)
 
     def wait(self, descriptors: Iterable[int] = (), *, deadline: float | None, interruptible: bool = True) -> set[int]:
-        """Return the readable (or closed) descriptors; an empty set at the deadline or when a signal or child came.
+        """Return the readable (or closed) descriptors; an empty set at the deadline or before, as when a signal or child came.
 
         `deadline` is an instant of `time.monotonic()`. Raises Interrupted unless `interruptible` is off.
         """
@@ -80,8 +83,8 @@ class Watch:
         poller = select.poll()
         for descriptor in (self._read, *descriptors):
             poller.register(descriptor, select.POLLIN | select.POLLHUP)
-        left_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-        ready = {descriptor for descriptor, _ in poller.poll(left_ms)}
+        left_s = _LONGEST_WAIT_S if deadline is None else deadline - time.monotonic()
+        ready = {descriptor for descriptor, _ in poller.poll(min(max(left_s, 0.0), _LONGEST_WAIT_S) * 1000)}
         self._drain()
         self._reap()
         if interruptible:
@@ -95,6 +98,7 @@ class Watch:
 
     def pause(self, seconds: float) -> None:
         """Sleep, to be ended at once by a stop signal. Raises Interrupted."""
+        self.check()
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             self.wait(deadline=deadline)

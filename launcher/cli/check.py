@@ -21,7 +21,7 @@ def check(server_args: tuple[str, ...] = (), **given: object) -> None:
     from launcher.boot.watch import Watch
     from launcher.cli.tables import show
     from launcher.log import log
-    from launcher.settings import load
+    from launcher.settings.load import load
 
     with reporting():
         settings = load(given, server_args=server_args)

@@ -50,8 +50,8 @@ class Commands(click.Group):
             import difflib  # only for a wrong word
 
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
-            error.message += f" Did you mean {near[0]!r}?" if near else " To serve it: `launcher run APP`."
-            raise
+            hint = f"Did you mean {near[0]!r}?" if near else "To serve it: `launcher run APP`."
+            raise click.UsageError(f"{error.message} {hint}", ctx) from None
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show the main commands first, the rest under "more"; without importing any."""

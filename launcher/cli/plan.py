@@ -20,7 +20,7 @@ def plan(as_json: bool, server_args: tuple[str, ...] = (), **given: object) -> N
     from launcher.boot.watch import Watch
     from launcher.cli.plan_text import as_document, print_preview
     from launcher.log import log
-    from launcher.settings import load
+    from launcher.settings.load import load
 
     with reporting():
         settings = load(given, server_args=server_args)

@@ -51,7 +51,9 @@ def as_document(seen: Preview) -> dict[str, object]:
 
 def _memory(seen: Preview) -> dict[str, object] | None:
     budget = seen.plan.budget
-    return budget and {
+    if budget is None:
+        return None
+    return {
         "limit_bytes": budget.limit_bytes,
         "source": budget.limit_source,
         "budget_bytes": budget.budget_bytes,

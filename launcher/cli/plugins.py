@@ -15,7 +15,7 @@ def plugins(as_json: bool, **given: object) -> None:  # noqa: FBT001 - click pas
     """Print every kind on offer, in order of kind and word."""
     from launcher.cli.tables import show  # with the command
     from launcher.plugins import in_modules, installed
-    from launcher.settings import load
+    from launcher.settings.load import load
 
     with reporting():
         modules = load(given).plugins

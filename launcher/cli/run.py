@@ -39,7 +39,7 @@ def prestart(server_args: tuple[str, ...] = (), **given: object) -> None:
 def _settings(given: dict[str, object], server_args: Sequence[str]) -> Settings:
     """Read the settings and let the log begin; errors until then are plain sentences."""
     from launcher.log import log  # with the command
-    from launcher.settings import load
+    from launcher.settings.load import load
 
     settings = load(given, server_args=server_args)
     log.configure(settings.log.format, settings.log.level)

@@ -8,6 +8,7 @@ that a kill -9 of the holder frees the lock only after the step's tree is dead.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -30,10 +31,11 @@ class FileLock:
         """Choose the file: what the user wrote after `file:`, else `prestart.lock` in the project's state folder."""
         self._context = context
         self.path = context.cwd / context.where if context.where else state_dir(context.cwd) / _name(context)
-        if self.path.is_dir():
+        if os.path.isdir(self.path):  # noqa: PTH112 - Path.is_dir raises where a folder above cannot be entered
             raise UsageError(f"the lock {self.path} is a folder", cure=f"--lock file:{self.path}/prestart.lock")
-        self._note = HolderNote(self.path.with_suffix(".holder.json"))
-        self.ledger = FileLedger(self.path.with_suffix(".ledger.json"), context.owner)
+        stem = self.path.name.removesuffix(".lock")  # no more of it: app.v1 and app.v2 are two locks with two ledgers
+        self._note = HolderNote(self.path.with_name(f"{stem}.holder.json"))
+        self.ledger = FileLedger(self.path.with_name(f"{stem}.ledger.json"), context.owner)
 
     @property
     def where(self) -> str:
@@ -52,10 +54,6 @@ class FileLock:
         from filelock import Timeout
 
         descriptors: list[int] = []
-        if self._context.where:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        else:
-            make_state_dir(self.path.parent)
         lock = Flock(
             self.path,
             fallback_to_soft=False,
@@ -64,6 +62,7 @@ class FileLock:
             on_acquired=descriptors.append,
         )
         try:
+            self._make_folder()
             lock.acquire(blocking=False)
         except Timeout:
             return None
@@ -73,6 +72,12 @@ class FileLock:
                 cure="give --lock file:PATH a path that every replica on this host can write",
             ) from error
         return FileHeld(lock, descriptors[-1], self._note, self._context.owner)
+
+    def _make_folder(self) -> None:
+        if self._context.where:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            make_state_dir(self.path.parent)
 
     def holder(self) -> Holder | None:
         """Tell what the holder wrote about itself."""
@@ -121,6 +126,6 @@ def filesystem(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> st
         for line in mountinfo.read_text(encoding="utf-8", errors="replace").splitlines():
             mount, _, rest = line.partition(" - ")
             at = Path(mount.split()[4].replace("\\040", " ")).parts
-            if wanted[: len(at)] == at and len(at) > best:
+            if wanted[: len(at)] == at and len(at) >= best:  # what is mounted over it comes later (autofs, then nfs4)
                 best, kind = len(at), rest.split()[0]
     return kind

@@ -1,7 +1,7 @@
 """What has been done on this host, and who is at it?
 
 Two JSON files beside the lock file: the ledger, and a note of the holder for those who wait. Each is replaced as a
-whole (written beside, synced, renamed), so that it is read without the lock and never seen half. Only the holder writes.
+whole (written beside, synced, renamed), so that it is read without the lock and never seen half; only the holder writes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import msgspec
 from launcher.errors import LockNotObtained
 from launcher.locks import Holder, Owner, Record, State
 
-_KEPT = 200  # records; the oldest go first, so that the file stays small through years of releases
+# Records of one step; its oldest go first, so that the file stays small through years of releases. Not over all steps:
+# the releases of one would push out another's only record, and what is once per database would run again.
+_KEPT = 50
 _TAIL_BYTES = 4096  # what a record keeps of a step's output: a screenful, as a termination message
 T = TypeVar("T")
 
@@ -89,11 +91,16 @@ class FileLedger:
 
     def _write(self, records: list[Record], record: Record) -> None:
         others = [r for r in records if (r.step, r.key) != (record.step, record.key)]
+        dropped = [r for r in others if r.step == record.step][: 1 - _KEPT]
+        kept = [r for r in others if r not in dropped]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            save(self.path, msgspec.json.encode(_Book(records=(*others[1 - _KEPT :], record))))
+            save(self.path, msgspec.json.encode(_Book(records=(*kept, record))))
         except OSError as error:
-            raise LockNotObtained(f"the ledger {self.path} cannot be written: {error.strerror}") from error
+            raise LockNotObtained(
+                f"the ledger {self.path} cannot be written: {error.strerror}",
+                cure="what cannot be recorded is not begun: make room or give the right to write",
+            ) from error
 
 
 class HolderNote:
@@ -126,9 +133,10 @@ def save(path: Path, data: bytes) -> None:
     """Replace a file as a whole, so that nobody ever reads half of it, a power cut included."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
-            os.write(descriptor, data)
+            while data:  # a full disk takes a part, and refuses only the next write
+                data = data[os.write(descriptor, data) :]
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

@@ -6,13 +6,30 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from typing import NoReturn
 
+from launcher.errors import ExitCode
 from launcher.serving.crossed import Crossed
+
+
+class StoppedError(BaseException):
+    """TERM or INT came before the server had handlers of its own; no `except Exception` of an application stops it."""
 
 
 def main() -> None:
     """Run the server that the first argument names; the rest are that server's own words."""
+    for signum in (signal.SIGTERM, signal.SIGINT):  # PID 1 has no defaults: a stop during a long import would be lost
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, _stop)
+    try:
+        _serve()
+    except StoppedError:
+        sys.exit(ExitCode.OK)
+
+
+def _serve() -> None:
     server, *sys.argv[1:] = sys.argv[1:]
     crossed = Crossed.read(os.environ)
     sys.path.insert(0, crossed.import_dir)
@@ -21,6 +38,10 @@ def main() -> None:
     else:
         from launcher.serving.uvicorn import serve
     serve(crossed)
+
+
+def _stop(*_: object) -> NoReturn:
+    raise StoppedError
 
 
 if __name__ == "__main__":  # uvicorn's spawned workers import this file under another name

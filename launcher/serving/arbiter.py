@@ -4,7 +4,12 @@ Only its ending is changed: a boot failure is exit code 3, always, and without a
 4, or 1 with a HaltServer traceback when a second worker fails while the first failure is dealt with).
 """
 
+# mypy: allow-untyped-calls
+# gunicorn ships no types, and what we inherit from it is called here.
+
 from __future__ import annotations
+
+from typing import Any
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
@@ -15,6 +20,7 @@ from launcher.errors import ExitCode
 class LauncherArbiter(Arbiter):
     """gunicorn's arbiter with the launcher's exit codes."""
 
+    log: Any  # gunicorn.glogging.Logger, or the class that was configured
     ending = False
 
     def start(self) -> None:

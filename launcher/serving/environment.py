@@ -59,13 +59,11 @@ def uvicorn_options(environ: Mapping[str, str]) -> dict[str, Any]:
 
     try:
         context = main.make_context("uvicorn", ["unused:app"])
-    except Exception as error:  # click's, which only the command line may import
-        message = getattr(error, "format_message", lambda: str(error))()
-        sys.stderr.write(f"\nError: {message}\n")
+    except Exception as error:  # noqa: BLE001 - click's, which only our command line may import
+        sys.stderr.write(f"\nError: {getattr(error, 'message', '') or error}\n")
         sys.exit(ExitCode.USAGE)
-    said = [
-        name for name in context.params if str(getattr(context.get_parameter_source(name), "name", "")) == "ENVIRONMENT"
-    ]
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    said = [name for name, source in sources.items() if source is not None and source.name == "ENVIRONMENT"]
     return {name: config_value(name, context.params[name]) for name in said if name not in _NOT_FOR_A_WORKER}
 
 

@@ -4,6 +4,9 @@ Its own application class reads the configuration, so gunicorn.conf.py with its 
 ever; overridden is only what has to come from the launcher. What we lean on: tests/contract/test_server_assumptions.py.
 """
 
+# mypy: allow-untyped-calls
+# gunicorn ships no types, and what we inherit from it is called here.
+
 from __future__ import annotations
 
 import functools
@@ -56,6 +59,8 @@ class _RunsOurArbiter(BaseApplication):
 class LauncherApplication(WSGIApplication, _RunsOurArbiter):
     """gunicorn's command line, on our sockets."""
 
+    cfg: Any  # gunicorn.config.Config, which answers to the name of any setting
+
     def __init__(self, crossed: Crossed) -> None:
         """Read gunicorn's configuration; a mistake in it ends the process with exit code 2."""
         self.crossed = crossed
@@ -90,7 +95,7 @@ class LauncherApplication(WSGIApplication, _RunsOurArbiter):
     def _take_back(self, *names: str) -> None:
         for name in names:
             if self.cfg.settings[name].get():
-                self.cfg.set(name, False)
+                self.cfg.set(name, False)  # noqa: FBT003 - gunicorn's signature
                 sys.stderr.write(f"{name} is ignored: this process is the server, on the launcher's sockets\n")
 
     @functools.cached_property

@@ -79,7 +79,7 @@ class LauncherConfig(Config):
         with _boot():
             super().load()
 
-    def load_app(self) -> Any:  # noqa: ANN401 - uvicorn's signature
+    def load_app(self) -> Any:
         """Import the application."""
         with _boot():
             return super().load_app()
@@ -92,9 +92,9 @@ def _boot() -> Iterator[None]:
         yield
     except SystemExit as end:
         if end.code != ExitCode.NEVER_READY:  # the application's own; otherwise uvicorn has said why
-            _log.error("the application called sys.exit(%s) on import", end.code)  # noqa: TRY400 - nobody's mistake to trace
+            _log.error("the application called sys.exit(%s) on import", end.code)
         sys.exit(ExitCode.NEVER_READY)
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever the application raises
         _log.exception("the application could not be loaded")
         sys.exit(ExitCode.NEVER_READY)
 

@@ -36,7 +36,7 @@ class Worker(UvicornWorker):
         super().run()
 
     def _load(self) -> None:
-        """Make what uvicorn would make in its loop: there a failure (TLS files) is one of a running worker for gunicorn.
+        """Make what uvicorn would make in its loop, where a failure (TLS files) is one of a running worker to gunicorn.
 
         gunicorn starts such a worker again and again; one that cannot boot is exit code 3.
         """

@@ -1,33 +1,5 @@
-"""What was asked for, and where was it said?"""
+"""What was asked for, and where was it said?
 
-from __future__ import annotations
-
-from launcher.settings.load import load
-from launcher.settings.topics import (
-    AppSettings,
-    BindSettings,
-    HttpSettings,
-    LogSettings,
-    OncePer,
-    PoolSettings,
-    Prestart,
-    PrestartSettings,
-    Settings,
-    StepSettings,
-    UnknownRevision,
-)
-
-__all__ = [
-    "AppSettings",
-    "BindSettings",
-    "HttpSettings",
-    "LogSettings",
-    "OncePer",
-    "PoolSettings",
-    "Prestart",
-    "PrestartSettings",
-    "Settings",
-    "StepSettings",
-    "UnknownRevision",
-    "load",
-]
+`launcher.settings.load.load` reads everything, `launcher.settings.topics` has what it returns. Nothing is imported
+here: the processes of the steps import `topics` alone.
+"""

@@ -157,6 +157,10 @@ def _says(answer: Mapping[str, object], environment: Environment, config: Source
     if answer["computed"] and "workers" in file and not _asked_for_workers(environment):
         origin = file.pop("workers").origin
         ignored.append(Ignored("workers", origin, "it is computed from the machine's cores: the sum wins"))
+    for values in (arguments, file):
+        if (reload := values.pop("reload", None)) is not None and reload.value:
+            because = "gunicorn's reloader does not restart ASGI workers: --reload is uvicorn's, for development"
+            ignored.append(Ignored("reload", reload.origin, because))
     if location and config is None:
         file["config"] = Sourced(location, Origin(OriginKind.PLATFORM, where))
     return GunicornSays(Layer(arguments), Layer(file), Layer({"app": app} if app and app.value else {}), tuple(ignored))
@@ -176,7 +180,4 @@ def _values(found: object, where: str) -> dict[str, Sourced[object]]:
             values[option] = Sourced(
                 False if value is None else value, Origin(OriginKind.PLATFORM, f"{name} in {where}")
             )
-    reload = values.get("reload")
-    if reload is not None and reload.value:
-        values["server"] = Sourced("gunicorn", reload.origin)  # its own reloader was asked for
     return values

@@ -1,10 +1,10 @@
-"""What do a gunicorn configuration file and GUNICORN_CMD_ARGS set? A program of its own, run in a child process.
+"""What do a gunicorn configuration file and GUNICORN_CMD_ARGS set?
 
-The file is Python and may print, change the process or never end: it is executed here, away from the launcher, as
-gunicorn will execute it again. Standard input: `{"args": [...], "config": str | null, "defaults": [...],
-"names": [...]}`; standard output: `{"args": {...}, "file": {...}, "config": str | null, "computed": bool}`; where one
-of them is wrong, not exit status 0, and a traceback or gunicorn's usage message on standard error. It imports nothing
-of the launcher.
+A program of its own, run in a child process: the file is Python and may print, change the process or never end, so it
+is executed here, away from the launcher, as gunicorn will execute it again. Standard input:
+`{"args": [...], "config": str | null, "defaults": [...], "names": [...]}`; standard output:
+`{"args": {...}, "file": {...}, "config": str | null, "computed": bool}`; where one of them is wrong, not exit status 0,
+and a traceback or gunicorn's usage message on standard error. It imports nothing of the launcher.
 """
 
 from __future__ import annotations

@@ -100,6 +100,7 @@ class Step(Protocol):
 
     once_per: ClassVar[OncePer]  # the default of the type
     needs_lock: ClassVar[bool]  # False: runs in every replica, before the lock is asked for (`wait-for`)
+    tells_due: ClassVar[bool]  # True: `due` can find out by itself that there is nothing to do
 
     def __init__(self, settings: StepSettings) -> None:
         """Check the settings; raise UsageError that names the place and the cure."""

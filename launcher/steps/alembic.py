@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from launcher.databases import CannotAsk, DatabaseUnreachable, TableMissing, ask, is_local, same
@@ -19,13 +20,13 @@ from launcher.databases import url as databases
 from launcher.errors import ExitCode
 from launcher.settings.topics import OncePer, StepSettings
 from launcher.steps import Command, Due, Finished, StepContext, checking
+from launcher.steps.alembic_codes import UNKNOWN_REVISION
 from launcher.steps.alembic_memory import Table, fingerprint, recall, to_remember
 from launcher.steps.alembic_project import Project, found_alembic, read_project
 from launcher.steps.revisions import CannotTell, Revisions, read_revisions
 
 __all__ = ["UNKNOWN_REVISION", "AlembicStep", "found_alembic"]
 
-UNKNOWN_REVISION = 65  # the child's exit code (EX_DATAERR of sysexits.h): the database is ahead of this image
 _VARIABLE = "DATABASE_URL"
 _DIALECTS = {"sqlite", "postgresql", "mysql", "mariadb"}  # whose quoting and errors are known here
 _CONNECT_TIMEOUT_S = 5.0
@@ -47,6 +48,7 @@ class AlembicStep:
 
     once_per: ClassVar[OncePer] = "start"
     needs_lock: ClassVar[bool] = True
+    tells_due: ClassVar[bool] = True
 
     def __init__(self, settings: StepSettings) -> None:
         """Raise UsageError for a value that is no path and for options Alembic has not."""
@@ -58,6 +60,7 @@ class AlembicStep:
             raise checking.refusal(settings, f"target {self._target!r} would mean something else at each start")
         self._settings = settings
         self._table: Table | None = None  # as soon as it is known
+        self._missing: Path | None = None  # the SQLite file that env.py would have created
 
     @property
     def is_local(self) -> bool | None:
@@ -66,6 +69,8 @@ class AlembicStep:
 
     def due(self, context: StepContext) -> Due:
         """Compare the database with the migrations, without changing either."""
+        if self._missing is not None and not self._missing.exists():
+            return _nothing_yet(self._missing)
         try:
             project = read_project(context.cwd / self._value, self._section, context.cwd)
             if self._target in {"heads", "head"} and (table := self._known(project, context)):
@@ -120,13 +125,12 @@ class AlembicStep:
         result = context.run(self._child("ask", context), timeout_s=self._settings.timeout_s)
         told = _decoded(result.report)
         if result.ok and told.get("missing"):
-            return Due(due=True, because=f"nothing has been migrated yet: there is no file {told['missing']}")
+            self._missing = context.cwd / told["missing"]
+            return _nothing_yet(self._missing)
         if not result.ok or not told.get("databases"):
             return Due(due=None, because=f"env.py could not be asked: {_why(result)}")
-        answer = _answer([_state(each) for each in told["databases"]], context)
-        if answer.due is False:
-            self._learn(told, context)
-        return answer
+        self._learn(told, context)  # when it is due as well: the look under the lock is then one question
+        return _answer([_state(each) for each in told["databases"]], context)
 
     def _learn(self, told: Mapping[str, Any], context: StepContext) -> None:
         """Keep how to ask next time, if there is one database and it answers a plain question in the same way."""
@@ -138,12 +142,12 @@ class AlembicStep:
             table = Table(
                 url=databases.absolute(tables[0].url, context.cwd), name=tables[0].name, schema=tables[0].schema
             )
-            if not _rows(table, context) >= frozenset(told["databases"][0]["rows"]):
+            if not _rows_or_none(table, context) >= frozenset(told["databases"][0]["rows"]):
                 return
             self._table = table
             if kept := to_remember(table, self._mark(project, context), context.cwd, context.environ):
                 context.remember(self._memory_key, kept)
-        except (CannotTell, DatabaseUnreachable, TableMissing, TimeoutError, OSError, ValueError):
+        except (CannotTell, DatabaseUnreachable, TimeoutError, OSError, ValueError):
             return  # it only costs the next start some time
 
     def _child(self, what: str, context: StepContext, exit_codes: Mapping[int, int] | None = None) -> Command:
@@ -170,6 +174,10 @@ class AlembicStep:
     @functools.cache  # noqa: B019 - one step object per start; the files do not change under it
     def _revisions(self, project: Project) -> Revisions:
         return read_revisions(project.version_folders, recursive=project.recursive)
+
+
+def _nothing_yet(missing: Path) -> Due:
+    return Due(due=True, because=f"nothing has been migrated yet: there is no file {missing}")
 
 
 def _by_variable(project: Project, context: StepContext) -> Table | None:
@@ -200,6 +208,14 @@ def _rows(table: Table, context: StepContext) -> frozenset[str]:
         lambda: ask(table.url, table.question, connect_timeout_s=_CONNECT_TIMEOUT_S), timeout_s=_QUESTION_TIMEOUT_S
     )
     return frozenset(str(row[0]) for row in answer)
+
+
+def _rows_or_none(table: Table, context: StepContext) -> frozenset[str]:
+    """Return the rows; before the first migration there is no table, and so there are none."""
+    try:
+        return _rows(table, context)
+    except TableMissing:
+        return frozenset()
 
 
 def _answer(states: list[State], context: StepContext) -> Due:

@@ -18,6 +18,8 @@ from launcher.steps.revisions import CannotTell
 PYPROJECT = "pyproject.toml"
 _SEPARATORS = {"space": " ", "newline": "\n", "os": os.pathsep, ":": ":", ";": ";"}  # alembic.config's words
 _LEGACY_SEPARATOR = re.compile(r", *|(?: +)")
+# A loop over databases, arguments from elsewhere.
+_UNUSUAL_IN_ENV_PY = re.compile(rb"(?m)\*\*|^\s*(?:async\s+)?for\s.+:\s*(?:#.*)?$")
 # With one of these in env.py or the ini, a plain question to one URL may read another table than Alembic does.
 _UNUSUAL = re.compile(rb"(?im)version_table|search_path|schema_translate_map|set\s+role|tenant|^\s*databases\s*=")
 
@@ -32,8 +34,11 @@ class Project:
     recursive: bool
 
     def is_unusual(self) -> bool:
-        """Whether env.py or the configuration speaks of other version tables, schemas or databases."""
-        return any(_UNUSUAL.search(path.read_bytes()) for path in (self.env_py, self.config))
+        """Whether env.py or the configuration speaks of other version tables, schemas or databases, or may do so."""
+        env_py = self.env_py.read_bytes()
+        if b"configure(" not in env_py or _UNUSUAL_IN_ENV_PY.search(env_py):
+            return True
+        return any(_UNUSUAL.search(content) for content in (env_py, self.config.read_bytes()))
 
     def mentions(self, name: str, cwd: Path) -> bool:
         """Whether env.py, the configuration or any of the application's own Python has the word, in any case."""

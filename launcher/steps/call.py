@@ -18,6 +18,7 @@ class CallStep:
 
     once_per: ClassVar[OncePer] = "release"
     needs_lock: ClassVar[bool] = True
+    tells_due: ClassVar[bool] = False
 
     def __init__(self, settings: StepSettings) -> None:
         """Raise UsageError unless the value is `module:function`."""

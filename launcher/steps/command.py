@@ -15,6 +15,7 @@ class RunStep:
 
     once_per: ClassVar[OncePer] = "release"
     needs_lock: ClassVar[bool] = True
+    tells_due: ClassVar[bool] = False
 
     def __init__(self, settings: StepSettings) -> None:
         """Raise UsageError unless the value is a string or a list of strings."""

@@ -33,6 +33,7 @@ class PreStartPathStep:
 
     once_per: ClassVar[OncePer] = "start"
     needs_lock: ClassVar[bool] = True
+    tells_due: ClassVar[bool] = False
 
     def __init__(self, settings: StepSettings) -> None:
         """Raise UsageError unless the value is a path."""

@@ -27,6 +27,7 @@ class WaitForStep:
 
     once_per: ClassVar[OncePer] = "replica"
     needs_lock: ClassVar[bool] = False
+    tells_due: ClassVar[bool] = False
 
     def __init__(self, settings: StepSettings) -> None:
         """Raise UsageError for an address of no known kind; one that is in a variable is checked when it is used."""

@@ -60,7 +60,7 @@ def environment(pid: int) -> dict[str, str]:
 def descriptors(pid: int) -> dict[int, str]:
     """Return number -> target of the descriptors from 3 up."""
     folder = Path(f"/proc/{pid}/fd")
-    return {int(link.name): os.readlink(link) for link in folder.iterdir() if int(link.name) > 2}
+    return {int(link.name): str(link.readlink()) for link in folder.iterdir() if int(link.name) > 2}
 
 
 @linux_only

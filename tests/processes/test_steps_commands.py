@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,9 +51,7 @@ def test_a_string_is_for_the_shell(project: MakeProject) -> None:
 def test_a_list_is_for_no_shell(project: MakeProject) -> None:
     """What a shell would replace arrives as it was written."""
     context = context_in(project({}))
-    result, _ = context.carry_out(
-        RunStep(settings("run", [sys.executable, "-c", "import sys; print(sys.argv[1])", "$HOME *"]))
-    )
+    result, _ = context.carry_out(RunStep(settings("run", ["printf", "%s\n", "$HOME *"])))
 
     assert (0, "$HOME *\n") == (result.status, result.tail)
 
@@ -110,7 +108,7 @@ def test_a_function_that_fails_shows_its_own_traceback(project: MakeProject, tar
     result, _ = context_in(project({"seeds.py": CALLED})).carry_out(CallStep(settings("call", target)))
 
     assert 1 == result.status
-    assert "Traceback" in result.tail
+    assert "Error: " in result.tail.splitlines()[-1]
     assert "call_child" not in result.tail
 
 
@@ -187,9 +185,10 @@ def test_what_only_the_step_had_is_not_exported(project: MakeProject) -> None:
     """Variables that the launcher gave the step alone do not reach the server."""
     context = context_in(project({"prestart.sh": "export A=1"}))
     step = PreStartPathStep(settings("pre-start-path", "prestart.sh"))
-    context.environ = {**context.environ, "ONLY_FOR_THE_STEP": "1", "LAUNCHER_STEP_NAME": "it"}
+    launchers_own = context.environ
+    context.environ = {**launchers_own, "ONLY_FOR_THE_STEP": "1", "LAUNCHER_STEP_NAME": "it"}
     result, _ = context.carry_out(step)
-    del context.environ["ONLY_FOR_THE_STEP"]  # type: ignore[attr-defined]
+    context.environ = launchers_own
 
     assert {"A": "1"} == step.finished(context, result)
 
@@ -232,7 +231,7 @@ def test_a_missing_script_is_only_said(project: MakeProject) -> None:
         (PreStartPathStep, None, {}),
     ],
 )
-def test_a_wrong_table_is_refused_by_name(kind: type, value: object, options: dict[str, object]) -> None:
+def test_a_wrong_table_is_refused_by_name(kind: type, value: object, options: dict[str, str]) -> None:
     """The message names the step and the file it is in."""
     with pytest.raises(UsageError, match=r"step 'it'.*launcher\.toml"):
-        kind(settings("run", value, **options))
+        kind(replace(settings("run", value), options=options))

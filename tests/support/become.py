@@ -18,7 +18,7 @@ from launcher.boot.handover import hand_over, remember_signals
 from launcher.boot.sockets import close_listeners, open_listeners
 from launcher.errors import LauncherError
 from launcher.origin import Origin, OriginKind, Sourced
-from launcher.servers import Listener, ServerCommand, ServerPlan
+from launcher.servers import Listener, Server, ServerCommand, ServerPlan
 from launcher.servers.gunicorn import GunicornServer
 from launcher.servers.uvicorn import UvicornServer
 from launcher.settings.topics import HttpSettings, LogSettings, PoolSettings
@@ -50,7 +50,7 @@ def _command(asked: dict[str, Any], listeners: tuple[Listener, ...]) -> ServerCo
         return ServerCommand(
             argv=tuple(asked["argv"]), environ=asked.get("environ", {}), handover=asked.get("handover")
         )
-    server = {"gunicorn": GunicornServer, "uvicorn": UvicornServer}[asked["server"]]()
+    server: Server = GunicornServer() if asked["server"] == "gunicorn" else UvicornServer()
     return server.command(make_plan(listeners, asked.get("plan", {})))
 
 
@@ -86,7 +86,7 @@ def _mess() -> tuple[Any, ...]:
     reading, writing = os.pipe()
     for fd in (reading, writing):
         os.set_blocking(fd, False)
-        os.set_inheritable(fd, True)
+        os.set_inheritable(fd, True)  # noqa: FBT003 - os's signature
     signal.set_wakeup_fd(writing)
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1):
         signal.signal(signum, _ignore)

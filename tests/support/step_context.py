@@ -21,7 +21,7 @@ T = TypeVar("T")
 ORIGIN = Origin(OriginKind.FILE, "launcher.toml")
 
 
-def settings(kind: str, value: object, timeout_s: float = 30.0, **options: object) -> StepSettings:
+def settings(kind: str, value: object, *, timeout_s: float = 30.0, **options: object) -> StepSettings:
     """Return the settings of a table that has this key and these further ones."""
     return StepSettings(name="it", type=kind, value=value, origin=ORIGIN, timeout_s=timeout_s, options=options)
 
@@ -35,7 +35,7 @@ class TestContext:
     cwd: Path
     environ: Mapping[str, str]
     import_dir: Path | None = None
-    release: str | None = None
+    release: str = "r1"
     on_unknown_revision: str = "refuse"
     ran: list[Command] = field(default_factory=list)
     memory: dict[str, object] = field(default_factory=dict)

@@ -33,6 +33,7 @@ class Opener:
     def __call__(
         self, *addresses: str, listen: bool = False, environ: Mapping[str, str] | None = None
     ) -> list[Listener]:
+        """Open them, with a resolver that knows one name."""
         sourced = [Sourced(address, ORIGIN) for address in addresses]
         listeners = open_listeners(sourced, listen=listen, environ=environ or {}, resolve=no_names)
         self.opened += listeners

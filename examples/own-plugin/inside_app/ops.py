@@ -20,6 +20,7 @@ class RequireStep:
 
     once_per: ClassVar[OncePer] = "replica"  # every process has an environment of its own
     needs_lock: ClassVar[bool] = False
+    tells_due: ClassVar[bool] = True
 
     def __init__(self, settings: StepSettings) -> None:
         """Take one name or a list of names."""

@@ -23,6 +23,7 @@ class DownloadStep:
 
     once_per: ClassVar[OncePer] = "replica"  # each container has a disk of its own
     needs_lock: ClassVar[bool] = False  # the file appears by a rename, so two at a time do no harm
+    tells_due: ClassVar[bool] = True
 
     def __init__(self, settings: StepSettings) -> None:
         """Check that the table has `to` and `sha256` and nothing else; raise UsageError."""

@@ -1,0 +1,98 @@
+"""Does the Alembic step ask a real PostgreSQL, and keep its password to itself?"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from launcher.steps.alembic import AlembicStep
+from support.alembic_projects import ASYNC_ENV, SYNC_ENV, URL_OF_ENV, alembic_project
+from support.alembic_starts import Started
+from support.step_context import settings
+
+if TYPE_CHECKING:
+    from support.postgresql import PostgreSQL
+    from support.projects import MakeProject
+
+PASSWORD = "s3cr t/ly"
+
+
+@pytest.mark.parametrize(
+    ("env", "drivers"),
+    [(SYNC_ENV, ["psycopg", "psycopg2"]), (ASYNC_ENV, ["asyncpg", "psycopg"])],
+    ids=["sync", "async"],
+)
+def test_postgresql_is_asked_by_one_question(
+    project: MakeProject, postgresql: PostgreSQL, env: str, drivers: list[str]
+) -> None:
+    """Empty, upgraded and unknown, through each driver, by DATABASE_URL and as learnt."""
+    folder = project(alembic_project(env))
+    for driver in drivers:
+        url = postgresql.url("steps", driver)
+        start = Started(folder, {"DATABASE_URL": url})
+        empty = start.due()
+        status, said = start.upgrade()
+        known = start.due()
+        start.context.memory.clear()
+
+        assert (True, []) == (empty[0], empty[2])
+        assert 0 == status, said
+        assert [(False, "the database is at r2", [])] * 2 == [known, start.due()]
+
+
+def test_no_password_is_kept_or_shown(project: MakeProject, postgresql: PostgreSQL) -> None:
+    """The variable's name is remembered; argv, memory and reasons are free of the password, in any spelling."""
+    from urllib.parse import quote
+
+    url = postgresql.url("secret").replace("postgres@", f"postgres:{quote(PASSWORD, safe='')}@")
+    env = SYNC_ENV.replace('"DATABASE_URL"', '"APP_DB"').replace(
+        'or context.config.get_main_option("sqlalchemy.url")', ""
+    )
+    start = Started(project(alembic_project(env)), {"APP_DB": url.replace("postgresql:", "postgresql+psycopg:")})
+    before = start.due()
+    status, said = start.upgrade()
+    after = start.due()
+    seen = json.dumps([before, said, after, start.context.memory, [command.argv for command in start.context.ran]])
+
+    assert (0, (False, [])) == (status, (after[0], after[2])), said
+    assert '"variable": "APP_DB"' in json.dumps(start.context.memory)
+    assert not [spelling for spelling in (PASSWORD, quote(PASSWORD, safe=""), "s3cr") if spelling in seen]
+
+
+def test_a_url_with_a_password_in_no_variable_is_not_kept(project: MakeProject, postgresql: PostgreSQL) -> None:
+    """env.py is asked each time; nothing is written down."""
+    host = f"127.0.0.1:{postgresql.port}"
+    postgresql.url("unkept")
+    env = SYNC_ENV.replace(URL_OF_ENV, f'"postgresql+psycopg://postgres:s3cret@{host}/unkept"')
+    start = Started(project(alembic_project(env)))
+    start.upgrade()
+    step = AlembicStep(settings("alembic", "alembic.ini"))
+    answers = [start.context.due(step).due, len(start.context.ran), start.context.due(step).due, len(start.context.ran)]
+
+    assert {} == start.context.memory
+    assert [False, 1, False, 0] == answers, "the same start asks env.py once"
+
+
+def test_a_database_that_does_not_answer_is_doubtful(project: MakeProject, postgresql: PostgreSQL) -> None:
+    """Not "at head" and not "behind": the upgrade itself will say it."""
+    url = f"postgresql://postgres:s3cret@127.0.0.1:{postgresql.port}/nowhere_at_all"
+    due, because, _ = Started(project(alembic_project()), {"DATABASE_URL": url}).due()
+
+    assert due is None
+    assert "nowhere_at_all" in because
+    assert "s3cret" not in because
+
+
+def test_a_search_path_of_the_role_is_seen_as_alembic_sees_it(project: MakeProject, postgresql: PostgreSQL) -> None:
+    """A version table in another schema than the one the role works in does not count."""
+    url = postgresql.url("schemas", "psycopg")
+    start = Started(project(alembic_project()), {"DATABASE_URL": url})
+    start.upgrade()
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA fresh")
+        connection.execute("ALTER DATABASE schemas SET search_path = fresh")
+
+    assert (True, []) == (start.due()[0], start.due()[2])

@@ -1,0 +1,148 @@
+"""What does the file lock say, record and refuse?"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from launcher.errors import LockNotObtained, UsageError
+from launcher.locks import LockContext, Owner
+from launcher.locks.file import FileLock, filesystem
+from launcher.locks.file_ledger import FileLedger, save
+
+OWNER = Owner(host="here", pid=1, release=None)
+
+
+def file_lock(cwd: Path, where: str = "", namespace: str = "") -> FileLock:
+    """Return a contender."""
+    return FileLock(LockContext(where=where, cwd=cwd, owner=OWNER, namespace=namespace))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> FileLedger:
+    """Return an empty ledger."""
+    return FileLedger(tmp_path / "a.ledger.json", OWNER)
+
+
+def test_the_descriptor_is_closed_on_exec(tmp_path: Path) -> None:
+    """No program gets the lock by accident: only the step guard, on purpose."""
+    held = file_lock(tmp_path).try_acquire()
+    assert held is not None
+    inherited = [os.get_inheritable(descriptor) for descriptor in held.descriptors()]
+    held.release()
+
+    assert [False] == inherited
+
+
+def test_the_lock_file_is_never_unlinked(tmp_path: Path) -> None:
+    """The file stays the same through three rounds: a waiter may hold it open."""
+    lock, seen = file_lock(tmp_path), set()
+    for _ in range(3):
+        held = lock.try_acquire()
+        assert held is not None
+        held.release()
+        seen.add(lock.path.stat().st_ino)
+
+    assert 1 == len(seen)
+
+
+def test_a_collected_lock_object_is_no_release(tmp_path: Path) -> None:
+    """The lock is ours as long as what `try_acquire` gave us, not as long as what it was asked of."""
+    held = file_lock(tmp_path).try_acquire()
+    other = file_lock(tmp_path).try_acquire()
+
+    assert held is not None
+    assert other is None
+    held.release()
+
+
+@pytest.mark.parametrize("where", ["file/x.lock", "file/deep/er/x.lock", ".", "link.lock"])
+def test_what_cannot_be_a_lock_file_is_refused(tmp_path: Path, where: str) -> None:
+    """A file in place of a folder, a folder, a link: one error with a cure, no traceback and no other lock."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link.lock").symlink_to(tmp_path / "target")
+    with pytest.raises(UsageError) as caught:
+        file_lock(tmp_path, where).try_acquire()
+
+    assert "file:" in caught.value.cure
+    assert not (tmp_path / "target").exists()
+
+
+@pytest.mark.parametrize(("one", "other"), [("app.v1", "app.v2"), ("a.lock", "a.db.lock"), ("x", "x.y")])
+def test_two_locks_have_two_ledgers(tmp_path: Path, one: str, other: str) -> None:
+    """Who holds one lock never writes the ledger of another, however the files are named."""
+    assert file_lock(tmp_path, one).ledger.path != file_lock(tmp_path, other).ledger.path
+
+
+def test_the_ledger_is_where_it_is_documented(tmp_path: Path) -> None:
+    """`prestart.lock`, and with a namespace NAME.lock, has its ledger beside it."""
+    folder = tmp_path / ".launcher"
+
+    assert folder / "prestart.ledger.json" == file_lock(tmp_path).ledger.path
+    assert folder / "shop.v2.ledger.json" == file_lock(tmp_path, namespace="shop.v2").ledger.path
+
+
+def test_what_is_done_once_for_ever_is_never_forgotten(ledger: FileLedger) -> None:
+    """Five hundred releases of one step do not push out the only record of another."""
+    ledger.finish(ledger.begin("seed", "ever"), "done", exit_code=0, tail="")
+    for number in range(500):
+        ledger.begin("migrate", f"r{number}")
+    record = ledger.read("seed", "ever")
+
+    assert record is not None
+    assert "done" == record.state
+    assert len(ledger.records()) < 100
+
+
+def test_tokens_grow_over_what_was_dropped(ledger: FileLedger) -> None:
+    """The fencing token grows on when old records have been dropped."""
+    tokens = [ledger.begin("migrate", f"r{number}").token for number in range(120)]
+
+    assert [*range(1, 121)] == tokens
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"records": 1}', b'{"records": [{"step": "a"}]}', b"\xff\xfe"])
+def test_a_ledger_that_cannot_be_trusted_is_named(ledger: FileLedger, content: bytes) -> None:
+    """What is no ledger is never taken for an empty one: the error names the file."""
+    ledger.path.write_bytes(content)
+
+    with pytest.raises(LockNotObtained, match=r"the ledger .*a\.ledger\.json cannot be read"):
+        ledger.read("seed", "r1")
+
+
+def test_a_note_is_only_a_help(tmp_path: Path) -> None:
+    """A note of the holder that cannot be read is no note: nothing depends on it."""
+    lock = file_lock(tmp_path, "a.lock")
+    (tmp_path / "a.holder.json").write_bytes(b"{")
+
+    assert lock.holder() is None
+
+
+def test_a_planted_link_is_not_written_through(tmp_path: Path) -> None:
+    """What is written beside a file does not follow a link that somebody left under its name."""
+    (tmp_path / f".a.json.{os.getpid()}").symlink_to(tmp_path / "theirs")
+    with pytest.raises(OSError, match="symbolic links"):
+        save(tmp_path / "a.json", b"x")
+
+    assert not (tmp_path / "theirs").exists()
+
+
+MOUNTS = """\
+21 1 8:1 / / rw - ext4 /dev/sda1 rw
+22 21 0:31 / /srv rw - autofs systemd-1 rw
+23 22 0:32 / /srv rw - nfs4 server:/srv rw
+24 21 0:33 / /with\\040space rw - tmpfs tmpfs rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("/var", "ext4"), ("/srv", "nfs4"), ("/srv/app", "nfs4"), ("/srvx", "ext4"), ("/with space/a", "tmpfs")],
+)
+def test_the_file_system_is_told(tmp_path: Path, path: str, kind: str) -> None:
+    """The last mount over the longest path counts: an automounted NFS is NFS."""
+    (tmp_path / "mountinfo").write_text(MOUNTS)
+
+    assert kind == filesystem(Path(path), tmp_path / "mountinfo")
