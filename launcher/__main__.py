@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
@@ -12,6 +13,7 @@ def main() -> None:
 
         sys.stdout.write(f"launcher {__version__}\n")
         return
+    gc.disable()  # imports leave no garbage to look for; `launcher.boot.sequence` switches it on again
     from launcher.cli.main import cli  # click, which --version does without
 
     cli(prog_name="launcher")

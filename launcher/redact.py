@@ -14,7 +14,7 @@ _PORT = r"\d{1,5}(?:[/?#,;)\]}\s'\"]|\.\s|\.?$)"  # after a host and not after a
 # In addresses of the web, where a password has no `/` (RFC 3986 §3.2.1), a port is taken as one.
 _USERINFO = re.compile(
     rf"(?P<head>(?<![\w+.\-])(?!(?:http|ws)s?://[^\s/:'\"]*:{_PORT})[a-z][\w+.\-]*://(?!\[)[^\s/:'\"]*)"
-    rf":(?:[^\s'\"]*@|(?!{_PORT})[^\n@]*@)",
+    rf":(?:[^\s'\"]*@|(?!{_PORT})[^\n@]*@(?:[^\s'\"]*@)?)",
     re.IGNORECASE | re.ASCII,
 )
 _NAME = r"(?:password|passwd|passphrase|secret|token|credentials?|(?:api|access|private|secret)[_-]?key)"

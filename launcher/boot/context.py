@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from launcher.boot.guarded import Run
 from launcher.boot.release import release_id
@@ -64,21 +65,18 @@ class Context:
         """Keep a value; see `StepContext.remember`. A lost update by another start only costs it time."""
         if not self._writes:
             return
-        import msgspec  # only here
-
         from launcher.locks.file_ledger import save  # only where something is written
 
         with contextlib.suppress(OSError, UsageError):
             folder = make_state_dir(state_dir(self.cwd))
-            save(folder / _LEARNT, msgspec.json.encode({**self._learnt(), key: value}))
+            save(folder / _LEARNT, json.dumps({**self._learnt(), key: value}).encode())
 
-    def _learnt(self) -> dict[str, Any]:
-        import msgspec  # only here
-
+    def _learnt(self) -> dict[str, object]:
         try:
-            return msgspec.json.decode((state_dir(self.cwd) / _LEARNT).read_bytes(), type=dict[str, Any])
-        except (OSError, UsageError, msgspec.DecodeError):
+            learnt = json.loads((state_dir(self.cwd) / _LEARNT).read_bytes())
+        except (OSError, UsageError, ValueError):
             return {}
+        return learnt if isinstance(learnt, dict) else {}
 
     def say(self, event: str, **facts: object) -> None:
         """Write one log event."""

@@ -31,6 +31,7 @@ GRACE_S = 5.0  # from TERM to KILL; K of evidence/locks.md: give-up + K + margin
 TAIL_LINES = 40
 _LINE_BYTES = 16 * 1024  # a longer line is split: one step cannot fill our memory
 _CHUNK = 64 * 1024
+_CONTINUES = 0b10  # the first bits of every byte of a UTF-8 character but its first (RFC 3629 §3)
 
 OnLine = Callable[[str, str], None]
 
@@ -59,7 +60,7 @@ def _cut(line: bytes) -> list[bytes]:
     parts, start = [], 0
     while len(line) - start > _LINE_BYTES:
         end = start + _LINE_BYTES
-        back = next((n for n in range(4) if line[end - n] & 0xC0 != 0x80), 0)  # RFC 3629: 10xxxxxx continues
+        back = next((n for n in range(4) if line[end - n] >> 6 != _CONTINUES), 0)
         parts.append(line[start : end - back])
         start = end - back
     return [*parts, line[start:]]
@@ -234,7 +235,7 @@ class _Child:
         """Return what the step reads: what was to be handed over, else nothing."""
         if not self.command.stdin:
             return os.open(os.devnull, os.O_RDONLY)
-        content = anonymous_file("launcher-stdin", self.command.stdin)
+        content = anonymous_file("launcher-stdin", self.command.stdin)  # a pipe that is full would block us
         os.lseek(content, 0, os.SEEK_SET)
         return content
 

@@ -5,6 +5,7 @@ Decide, bind, do what has to be done once, become the server. It reads like the 
 
 from __future__ import annotations
 
+import gc
 import socket
 from collections.abc import Callable, Mapping
 from typing import NoReturn
@@ -27,6 +28,7 @@ _RESOLVE_S = 30.0  # a name server that says nothing: libc's own patience is 5 s
 
 def run(load: Callable[[], Settings], watch: Watch, original: Original) -> NoReturn:
     """Start: steps once, then the server in this process. Raises LauncherError."""
+    _imported()
     with watch.installed():
         settings = load()
         plan = decide(settings)
@@ -48,12 +50,19 @@ def run(load: Callable[[], Settings], watch: Watch, original: Original) -> NoRet
 
 def steps_only(load: Callable[[], Settings], watch: Watch) -> None:
     """Run the pre-start steps and return: init container, release phase, Job. Raises LauncherError."""
+    _imported()
     with watch.installed():
         settings = load()
         plan = decide(settings, excuse=_only_steps_matter)
         say_steps(plan)
         say_ignored(plan)
         prestart(plan, settings, Context(watch, settings, plan.app.import_dir if plan.app else None))
+
+
+def _imported() -> None:
+    """Look for garbage from now on, but not in what has been imported: a start may wait for hours."""
+    gc.freeze()
+    gc.enable()
 
 
 def _only_steps_matter(part: str, error: LauncherError) -> None:

@@ -74,7 +74,7 @@ class Watch:
             raise Interrupted(self.stopped_by)
 
     def wait(self, descriptors: Iterable[int] = (), *, deadline: float | None, interruptible: bool = True) -> set[int]:
-        """Return the readable (or closed) descriptors; an empty set at the deadline or before, as when a signal or child came.
+        """Return the readable (or closed) descriptors; an empty set at the deadline, or sooner.
 
         `deadline` is an instant of `time.monotonic()`. Raises Interrupted unless `interruptible` is off.
         """

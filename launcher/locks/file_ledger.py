@@ -1,7 +1,8 @@
 """What has been done on this host, and who is at it?
 
 Two JSON files beside the lock file: the ledger, and a note of the holder for those who wait. Each is replaced as a
-whole (written beside, synced, renamed), so that it is read without the lock and never seen half; only the holder writes.
+whole (written beside, synced, renamed), so that it is read without the lock and never seen half. Only the holder
+writes.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
-
-import msgspec
 
 from launcher.errors import LockNotObtained
 from launcher.locks import Holder, Owner, Record, State
@@ -57,7 +56,7 @@ class FileLedger:
         """Return everything, oldest first; see `Ledger.records`."""
         try:
             book = _load(self.path, _Book) or _Book()
-        except (msgspec.DecodeError, OSError) as error:
+        except (ValueError, OSError) as error:
             raise LockNotObtained(
                 f"the ledger {self.path} cannot be read: {error}",
                 cure="look at it; without the file every step counts as not done",
@@ -95,7 +94,7 @@ class FileLedger:
         kept = [r for r in others if r not in dropped]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            save(self.path, msgspec.json.encode(_Book(records=(*kept, record))))
+            save(self.path, _encoded(_Book(records=(*kept, record))))
         except OSError as error:
             raise LockNotObtained(
                 f"the ledger {self.path} cannot be written: {error.strerror}",
@@ -112,7 +111,7 @@ class HolderNote:
 
     def write(self, owner: Owner, step: str, since: float) -> None:
         """Say who and which step; `since` in seconds of this host's clock. A full disk is no reason to fail."""
-        with_note = msgspec.json.encode(_Note(owner=owner, step=step, since=since))
+        with_note = _encoded(_Note(owner=owner, step=step, since=since))
         try:
             save(self.path, with_note)
         except OSError:
@@ -122,7 +121,7 @@ class HolderNote:
         """Return what the note says, or None."""
         try:
             note = _load(self.path, _Note)
-        except (msgspec.DecodeError, OSError):
+        except (ValueError, OSError):
             return None
         if note is None:
             return None
@@ -146,11 +145,20 @@ def save(path: Path, data: bytes) -> None:
 
 
 def _load(path: Path, kind: type[T]) -> T | None:
+    """Return what the file says, checked against `kind`; None without a file. Raises ValueError and OSError."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
+    import msgspec  # 6 ms: with nothing to do no ledger is read
+
     return msgspec.json.decode(data, type=kind)
+
+
+def _encoded(value: _Book | _Note) -> bytes:
+    import msgspec  # as in `_load`
+
+    return msgspec.json.encode(value)
 
 
 def _now() -> str:

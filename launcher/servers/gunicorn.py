@@ -90,11 +90,17 @@ def _asked(plan: ServerPlan) -> dict[str, Option]:
         "--preload": pool.preload or None,
         "--log-level": _log_level(plan.log.level),
         "--access-logfile": plan.log.access_log or None if isinstance(plan.log.access_log, str) else None,
+        "--error-logfile": _error_log(plan.log.error_log),
         "--forwarded-allow-ips": http.forwarded_allow_ips,
         "--root-path": http.root_path,
         "--certfile": http.ssl_certfile,
         "--keyfile": http.ssl_keyfile,
     }
+
+
+def _error_log(asked: bool | str) -> str | None:  # noqa: FBT001 - a setting's value
+    """Return the file; gunicorn's command line has no word for "none"."""
+    return asked if isinstance(asked, str) else None if asked else os.devnull
 
 
 def _log_level(level: str) -> str | None:

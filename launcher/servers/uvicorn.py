@@ -85,6 +85,7 @@ def _check(plan: ServerPlan) -> None:
         f"--config {pool.config} is gunicorn's": bool(pool.config),
         "--preload is gunicorn's": pool.preload,
         f"--access-log {plan.log.access_log}: uvicorn writes no log file": plan.log.access_log not in _STREAMS,
+        f"--error-log {plan.log.error_log}: uvicorn writes no log file": plan.log.error_log not in _STREAMS,
         "--max-requests with one worker would end the whole server": alone and bool(pool.max_requests),
         "--worker-timeout with one worker: nobody is there to notice": alone and pool.worker_timeout is not None,
     }

@@ -147,7 +147,7 @@ def folder(project: MakeProject) -> Path:
 @pytest.mark.timeout(120)
 def test_never_two_inside(spawn: Spawner, folder: Path) -> None:
     """Thirty processes take the lock a thousand times, and never two have it at once."""
-    seed = random.randrange(1 << 32)
+    seed = random.randrange(1 << 32)  # noqa: S311 - nothing secret
     print(f"seed {seed}")  # noqa: T201 - shown by pytest when it fails
     launched = spawn([sys.executable, "race.py", str(seed), "30", "34"], cwd=folder)
 
@@ -180,9 +180,9 @@ def test_readers_never_see_half_a_ledger(spawn: Spawner, folder: Path) -> None:
 @pytest.mark.timeout(90)
 def test_a_killed_writer_leaves_a_ledger(spawn: Spawner, folder: Path) -> None:
     """Whenever the writer is killed, the ledger can be read (20 rounds)."""
-    seed = random.randrange(1 << 32)
+    seed = random.randrange(1 << 32)  # noqa: S311 - nothing secret
     print(f"seed {seed}")  # noqa: T201 - shown by pytest when it fails
-    rng = random.Random(seed)
+    rng = random.Random(seed)  # noqa: S311 - nothing secret
     path = folder / "a.ledger.json"
     for _ in range(20):
         path.unlink(missing_ok=True)
@@ -217,7 +217,9 @@ def test_a_read_only_place_is_refused(spawn: Spawner, folder: Path, where: str) 
     (folder / "place").mkdir()
     said = attempt(spawn, folder, where=where, mount="mount -t tmpfs -o ro none place")
 
-    assert said.startswith(f"UsageError: the lock file /mnt/{where} cannot be used: Read-only file system / give --lock file:PATH")
+    assert said.startswith(
+        f"UsageError: the lock file /mnt/{where} cannot be used: Read-only file system / give --lock file:PATH"
+    )
 
 
 @as_root
@@ -226,12 +228,12 @@ def test_a_place_without_a_free_inode_is_refused(spawn: Spawner, folder: Path) -
     (folder / "place").mkdir()
     said = attempt(spawn, folder, where="place/a.lock", mount="mount -t tmpfs -o nr_inodes=1 none place")
 
-    assert said.startswith(f"UsageError: the lock file /mnt/place/a.lock cannot be used: No space left on device")
+    assert said.startswith("UsageError: the lock file /mnt/place/a.lock cannot be used: No space left on device")
 
 
 @as_root
 def test_a_full_disk_leaves_the_ledger_as_it_was(spawn: Spawner, folder: Path) -> None:
-    """When the ledger does not fit (8 KiB for both files), the error says so, and what was recorded before can be read."""
+    """When the ledger does not fit (8 KiB), the error says so, and what was recorded before can be read."""
     (folder / "place").mkdir()
     said = attempt(spawn, folder, where="place/a.lock", mount="mount -t tmpfs -o size=8k none place")
 
@@ -258,7 +260,7 @@ def test_a_lock_file_of_another_user_is_refused(spawn: Spawner, folder: Path) ->
     (folder / "place").chmod(0o777)
     said = attempt(spawn, folder, uid=65534, where="place/a.lock")
 
-    assert said.startswith(f"UsageError: the lock file /mnt/place/a.lock cannot be used: Permission denied / give")
+    assert said.startswith("UsageError: the lock file /mnt/place/a.lock cannot be used: Permission denied / give")
 
 
 @as_root
@@ -267,7 +269,7 @@ def test_a_state_folder_of_another_user_is_refused(spawn: Spawner, folder: Path)
     (folder / ".launcher").mkdir()
     said = attempt(spawn, folder, uid=65534)
 
-    assert said.startswith(f"UsageError: /mnt/.launcher cannot be written by uid 65534")
+    assert said.startswith("UsageError: /mnt/.launcher cannot be written by uid 65534")
 
 
 @as_root

@@ -22,12 +22,10 @@ from support.reaping import alive, describe
 from support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from support.launched import Launched
     from support.spawning import Spawner
 
-PRESTART_ROUNDS = 200
+LAST_WORDS = 200
 ROUNDS = 20
 GUARD = "guard.py"
 TOO_LATE_S = 10.0
@@ -83,7 +81,7 @@ class Steps:
 
 
 @pytest.fixture
-def steps(spawn: Spawner, tmp_path: Path) -> Iterator[Steps]:
+def steps(spawn: Spawner, tmp_path: Path) -> Steps:
     """Run commands in an empty folder; whatever outlives its launcher fails the test (see `spawn`)."""
     (tmp_path / "step").mkdir()
     return Steps(spawn, tmp_path / "step")
@@ -97,9 +95,7 @@ def _is_guard(process: psutil.Process) -> bool:
 
 def guard_of(launched: Launched) -> psutil.Process:
     """Return the guard as soon as there is one."""
-    return until(
-        lambda: next((c for c in map(psutil.Process, launched.children()) if _is_guard(c)), None), "the guard"
-    )  # type: ignore[return-value]  # until returns what is true
+    return until(lambda: next((c for c in map(psutil.Process, launched.children()) if _is_guard(c)), None), "the guard")  # type: ignore[return-value]  # until returns what is true
 
 
 def python(code: str) -> list[str]:
@@ -155,11 +151,13 @@ class TestOutput:
     @pytest.mark.timeout(120)
     def test_last_words_are_never_lost(self, steps: Steps) -> None:
         """What is written just before the exit arrives, with the right status, in each of 200 runs."""
-        seed = random.randrange(1 << 32)
+        seed = random.randrange(1 << 32)  # noqa: S311 - nothing secret
         print(f"seed {seed}")  # noqa: T201 - shown by pytest when it fails
-        rng = random.Random(seed)
-        wanted = [(str(number), rng.randrange(0, 3000), rng.randrange(0, 4)) for number in range(PRESTART_ROUNDS)]
-        argvs = [["sh", "-c", f"head -c {size} /dev/zero | tr '\\0' '\\n'; printf {n}; exit {c}"] for n, size, c in wanted]
+        rng = random.Random(seed)  # noqa: S311 - nothing secret
+        wanted = [(str(number), rng.randrange(0, 3000), rng.randrange(0, 4)) for number in range(LAST_WORDS)]
+        argvs = [
+            ["sh", "-c", f"head -c {size} /dev/zero | tr '\\0' '\\n'; printf {n}; exit {c}"] for n, size, c in wanted
+        ]
         told = steps.finish(*argvs, lines=4000)
 
         assert [(word, size + 1, code) for word, size, code in wanted] == [
@@ -303,9 +301,9 @@ class TestKilled:
     @pytest.mark.timeout(150)
     def test_of_the_launcher(self, steps: Steps) -> None:
         """The whole tree dies with the launcher, and the lock is never free while a member lives (20 rounds)."""
-        seed = random.randrange(1 << 32)
+        seed = random.randrange(1 << 32)  # noqa: S311 - nothing secret
         print(f"seed {seed}")  # noqa: T201 - shown by pytest when it fails
-        rng = random.Random(seed)
+        rng = random.Random(seed)  # noqa: S311 - nothing secret
         seen = [self._round(steps, rng, number) for number in range(ROUNDS)]
 
         assert [[]] * ROUNDS == seen

@@ -93,7 +93,7 @@ def _held(path: str | None) -> Held | None:
         return None
     owner = Owner(host="here", pid=os.getpid(), release=None)
     held = FileLock(LockContext(where=path, cwd=Path.cwd(), owner=owner, namespace="")).try_acquire()
-    assert held is not None, f"{path} is taken"  # noqa: S101 - a program of the tests
+    assert held is not None, f"{path} is taken"
     return held
 
 

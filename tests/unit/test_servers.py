@@ -66,6 +66,8 @@ def test_uvicorn_shows_what_runs() -> None:
         ({"http": {"ssl_certfile": "c.pem", "ssl_keyfile": "k.pem"}}, "--certfile c.pem --keyfile k.pem"),
         ({"log": {"level": "trace"}}, "--log-level debug"),
         ({"log": {"access_log": "access.log"}}, "--access-logfile access.log"),
+        ({"log": {"error_log": "error.log"}}, "--error-logfile error.log"),
+        ({"log": {"error_log": False}}, "--error-logfile /dev/null"),
     ],
 )
 def test_gunicorn_options(changes: dict[str, Any], words: str) -> None:
@@ -120,6 +122,7 @@ def test_a_reload_counts_no_workers() -> None:
         (UvicornServer(), {"pool": {"worker_timeout": 9}}, "--worker-timeout"),
         (UvicornServer(), {"pool": {"config": "gunicorn.conf.py"}}, "--config"),
         (UvicornServer(), {"log": {"access_log": "access.log"}}, "access.log"),
+        (UvicornServer(), {"log": {"error_log": "error.log"}}, "error.log"),
     ],
 )
 def test_what_a_server_cannot_do_is_refused(server: Server, changes: dict[str, Any], words: str) -> None:

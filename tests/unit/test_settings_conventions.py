@@ -281,7 +281,7 @@ def test_gunicorns_reload_is_said_to_be_ignored(tmp_path: Path) -> None:
 
     assert not settings.pool.reload
     assert settings.pool.workers
-    assert "--reload is uvicorn's" in reasons(settings)["reload"]
+    assert "--reload is uvicorn's" in reasons(settings)["reload in gunicorn.conf.py"]
 
 
 def test_gunicorn_file_runs_with_this_python(tmp_path: Path) -> None:

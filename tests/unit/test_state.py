@@ -56,8 +56,8 @@ def test_it_keeps_itself_out_of_git(tmp_path: Path) -> None:
 
 def test_the_temporary_one_is_private(tmp_path: Path, umask: int) -> None:
     """Whatever the umask is, both levels of the folder are the user's alone, and a second start accepts them."""
-    for _ in range(2):
-        path = make_state_dir(private(tmp_path))
+    make_state_dir(private(tmp_path))
+    path = make_state_dir(private(tmp_path))
 
     assert [0o700, 0o700] == [stat.S_IMODE(folder.stat().st_mode) for folder in (path.parent, path)]
 
