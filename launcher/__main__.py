@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line. `--version` is answered before anything is imported."""
+    _open_streams()
     if sys.argv[1:] in (["--version"], ["-V"]):
         from launcher import __version__  # the one thing that is needed
 
@@ -17,6 +19,17 @@ def main() -> None:
     from launcher.cli.main import cli  # click, which --version does without
 
     cli(prog_name="launcher")
+
+
+def _open_streams() -> None:
+    """Put the null device where a standard stream is closed: a socket would get its number, and the server's log."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number (open(2)): this one
+            os.set_inheritable(number, True)  # noqa: FBT003 - positional only
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - for the whole life
 
 
 if __name__ == "__main__":

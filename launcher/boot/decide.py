@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from launcher.budget import Budget, Demand, plan_workers
 from launcher.discovery import App, AppRequest, find_app
@@ -20,8 +20,9 @@ from launcher.limits import Limits, read_limits, supply
 from launcher.locks import Lock, LockContext, Owner
 from launcher.origin import DEFAULT, Origin, OriginKind, Sourced
 from launcher.plan import Plan, PlannedStep
-from launcher.plugins import load_kind
+from launcher.plugins import BUILT_IN, load_kind
 from launcher.settings.topics import PoolSettings, Settings, StepSettings
+from launcher.steps import Step
 
 T = TypeVar("T")
 
@@ -130,7 +131,14 @@ def _planned(settings: StepSettings, modules: tuple[str, ...]) -> PlannedStep:
     except UsageError as error:
         error.message = f"{settings.origin}: {error.message}"
         raise
-    return PlannedStep(settings=settings, step=kind(settings), once_per=settings.once_per or kind.once_per)
+    step: Step = kind(settings) if settings.type in BUILT_IN["steps"] else _contained(kind, settings)
+    return PlannedStep(settings=settings, step=step, once_per=settings.once_per or step.once_per)
+
+
+def _contained(kind: type[Step], settings: StepSettings) -> Step:
+    from launcher.steps.contained import ContainedStep  # only for plugins
+
+    return cast("Step", ContainedStep(kind, settings))  # its class variables are one plugin's, and so the instance's
 
 
 def _found_alembic(cwd: Path) -> tuple[StepSettings, ...]:

@@ -23,7 +23,7 @@ from typing import Self
 from launcher.boot.guard import descendants
 from launcher.boot.watch import Watch
 from launcher.crossing import anonymous_file
-from launcher.errors import Interrupted, LauncherError, LockLost
+from launcher.errors import Interrupted, LauncherError, LockLost, StepFailed
 from launcher.locks import Held
 from launcher.steps import Command, Finished
 
@@ -212,6 +212,8 @@ class _Child:
                 env=dict(self._environ(report)),
                 start_new_session=True,
             )
+        except (OSError, ValueError) as error:  # no processes left, arguments too long, a NUL byte among them
+            raise StepFailed(f"{self.command.argv[0]} could not be started: {error}") from error
         finally:
             theirs.close()
             for descriptor in (inputs, *outputs):

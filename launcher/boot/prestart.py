@@ -6,6 +6,7 @@ failed, was refused or was ended is never followed by the server.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sys
@@ -26,6 +27,7 @@ from launcher.settings.topics import PrestartSettings
 from launcher.steps import Command, Due, Finished
 from launcher.units import human_seconds
 
+_RELEASE_S = 10.0  # a lock that does not answer when it is given back is lost with our connection to it
 _ERRORS: dict[int, type[LauncherError]] = {ExitCode.DEPENDENCY_DOWN: DependencyDown}
 
 
@@ -79,9 +81,16 @@ class Prestart:
         try:
             for planned in steps:
                 self._under_lock(planned, held, lock.ledger)
-        finally:
-            held.release()
-            log.info("launcher.lock_released", lock=lock.where)
+        except BaseException:
+            with contextlib.suppress(LauncherError, TimeoutError):  # the first error is the one to be told
+                self._release(held)
+            raise
+        self._release(held)
+        log.info("launcher.lock_released", lock=lock.where)
+
+    def _release(self, held: Held) -> None:
+        """Give the lock back, off the main thread: a server may be slow to answer. Raises LockLost."""
+        self.context.watch.off_thread(held.release, timeout_s=_RELEASE_S)
 
     def _under_lock(self, planned: PlannedStep, held: Held, ledger: Ledger) -> None:
         answer = due(planned, self.context, ledger)
@@ -96,7 +105,8 @@ class Prestart:
         except LauncherError as error:
             _record(ledger, record, None, str(error))
             raise
-        held.confirm()  # evidence/locks.md §4: `done` only after a fresh look at the ownership
+        # evidence/locks.md §4: `done` only after a fresh look at the ownership
+        self.context.watch.off_thread(held.confirm, timeout_s=held.give_up_s or _RELEASE_S)
         _record(ledger, record, result, result.tail)
         self._succeed(planned, command, result)
 

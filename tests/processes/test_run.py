@@ -130,7 +130,7 @@ def test_origins(launch: Launch, project: MakeProject) -> None:
     origins = {name: settings[name]["origin"] for name in ("port", "server", "root_path", "workers", "keep_alive")}
 
     assert {name: origin["kind"] for name, origin in origins.items()} == {
-        "port": "command_line",
+        "port": "command-line",
         "server": "environment",
         "root_path": "file",
         "workers": "platform",
@@ -181,12 +181,13 @@ def test_both_spellings_of_the_command(spawn: Spawner, project: MakeProject, arg
     assert serving(launched, port)["ppid"] == launched.pid
 
 
-def test_closed_standard_streams(spawn: Spawner, project: MakeProject) -> None:
-    """With stdin and stderr closed it serves all the same, and no socket takes the place of a stream."""
+@pytest.mark.parametrize("closed", ["<&- 2>&-", "<&- >&- 2>&-"], ids=["stdin stderr", "all"])
+def test_closed_standard_streams(spawn: Spawner, project: MakeProject, closed: str) -> None:
+    """With standard streams closed it serves all the same, and no socket takes the place of a stream."""
     port = free_port()
     command = [sys.executable, "-m", "launcher", "run", "--port", str(port), "--workers", "1"]
     files = {"main.py": APP, "seed.py": APPENDS, "launcher.toml": toml(STEP)}
-    launched = spawn(["sh", "-c", 'exec "$@" <&- 2>&-', "sh", *command], cwd=project(files))
+    launched = spawn(["sh", "-c", f'exec "$@" {closed}', "sh", *command], cwd=project(files))
     serving(launched, port)
     targets = [os.readlink(f"/proc/{launched.pid}/fd/{number}") for number in (0, 1, 2)]
     launched.signal(signal.SIGTERM)

@@ -157,7 +157,10 @@ with watch.installed():
     found = [caught(lambda: 7, 5), caught(fail, 5), caught(sys.exit, 5), caught(lambda: time.sleep(3), 0.2)]
     for _ in range(50):
         watch.off_thread(lambda: None, timeout_s=5)
-    print(found, len(os.listdir("/proc/self/fd")) - before, flush=True)
+    end = time.monotonic() + 2
+    while (more := len(os.listdir("/proc/self/fd")) - before) > 1 and time.monotonic() < end:
+        time.sleep(0.01)  # the last helper closes its end after it has answered
+    print(found, more, flush=True)
     os._exit(0)
 """
     launched = programs.start(text)
