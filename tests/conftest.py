@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SHOWN = ("gunicorn", "uvicorn", "uvicorn-worker", "alembic", "sqlalchemy", "filelock", "click", "msgspec", "structlog")
+
+
+def pytest_configure() -> None:
+    """Start as from a shell's foreground: in the background INT and QUIT are ignored, and would be in what we start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_report_header() -> str:

@@ -20,7 +20,7 @@ from launcher.limits import Limits, read_limits, supply
 from launcher.locks import Lock, LockContext, Owner
 from launcher.origin import DEFAULT, Origin, OriginKind, Sourced
 from launcher.plan import Plan, PlannedStep
-from launcher.plugins import BUILT_IN, load_kind
+from launcher.plugins import BUILT_IN, in_modules, load_kind
 from launcher.settings.topics import PoolSettings, Settings, StepSettings
 from launcher.steps import Step
 
@@ -153,12 +153,13 @@ def _found_alembic(cwd: Path) -> tuple[StepSettings, ...]:
 
 
 def _with_plugins(settings: Settings) -> tuple[str, ...]:
-    """Let modules named in `plugins = [...]` be imported from where the application is; return their names."""
+    """Import the modules named in `plugins = [...]` from where the application is; return their names."""
     if settings.plugins:
         app = app_or_none(settings)
         for folder in (str(settings.cwd), *([str(app.import_dir)] if app else [])):
             if folder not in sys.path:
                 sys.path.append(folder)
+        list(in_modules(settings.plugins))  # a misspelt name is said at once, not when its word is first used
     return settings.plugins
 
 

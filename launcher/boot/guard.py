@@ -42,7 +42,7 @@ def descendants() -> dict[int, str]:
     dead: set[int] = set()
     for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH208, PTH112 - no pathlib here
         if entry.isdigit():
-            with contextlib.suppress(OSError), open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            with contextlib.suppress(OSError), open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - as above
                 name, _, rest = file.read().partition("(")[2].rpartition(")")
                 fields = rest.split()
                 parents[int(entry)] = (int(fields[1]), name)

@@ -102,7 +102,7 @@ class Run:
             tail="\n".join(self._tail) or ("" if status is not None else f"the step guard {pid} was killed"),
             report=bytes(self._report),
             timed_out=self._timed_out,
-            leftovers=tuple(map(str, ended.get("leftovers", []))),  # type: ignore[call-overload]
+            leftovers=tuple(map(str, ended.get("leftovers", []))),  # type: ignore[call-overload]  # the guard writes a list
         )
 
     def _follow(self, child: _Child, deadline: float) -> None:

@@ -44,12 +44,17 @@ def key_of(planned: PlannedStep, context: Context) -> str:
             return "start"
 
 
+def own_answer(planned: PlannedStep, context: Context) -> Due:
+    """Return what a step knows by itself. None at each start: it could know and could not find out, so it is run."""
+    own = planned.step.due(context)
+    always = planned.once_per in {"start", "replica"} and not planned.step.tells_due
+    return Due(due=True, because=own.because) if own.due is None and always else own
+
+
 def due(planned: PlannedStep, context: Context, ledger: Ledger) -> Due:
     """Tell whether a step is to be run: by its own knowledge, else by its record."""
-    own = planned.step.due(context)
-    if own.due is False or planned.once_per in {"start", "replica"}:
-        return own if own.due is not None else Due(due=True, because=own.because)
-    if own.due is True:
+    own = own_answer(planned, context)
+    if own.due is not None or planned.once_per in {"start", "replica"}:
         return own
     key = key_of(planned, context)
     record = ledger.read(planned.name, key)

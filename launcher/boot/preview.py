@@ -6,17 +6,19 @@ problem to be shown beside the rest.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from launcher.boot.context import Context
 from launcher.boot.decide import decide
-from launcher.boot.once import due
+from launcher.boot.once import due, own_answer
 from launcher.boot.sequence import bind, server_command
 from launcher.boot.sockets import close_listeners
 from launcher.boot.watch import Watch
-from launcher.errors import ExitCode, LauncherError
+from launcher.errors import ExitCode, LauncherError, StepFailed
+from launcher.locks import Lock
 from launcher.plan import Plan, PlannedStep
 from launcher.servers import Listener
 from launcher.settings.topics import Settings
@@ -57,27 +59,29 @@ def preview(settings: Settings, watch: Watch) -> Preview:
     seen = Preview(plan, problems=problems)
     context = Context(watch, settings, plan.app.import_dir if plan.app else None, writes=False)
     for planned in plan.steps:
-        seen.attempt(f"step {planned.name}", lambda planned=planned: seen.steps.append(_ask(planned, context, plan)))  # type: ignore[misc]
+        seen.attempt(f"step {planned.name}", functools.partial(_see, seen, planned, context))
     if plan.app and plan.budget:
         seen.attempt("server", lambda: _command(seen, settings))
     return seen
 
 
 def probe(seen: Preview, settings: Settings, watch: Watch) -> None:
-    """Try what a preview leaves out: import the application, take the address, reach the lock. Adds problems."""
+    """Try what a preview leaves out: import the application, take the address, reach lock and databases."""
     seen.attempt("address", lambda: close_listeners(bind(seen.plan, watch, settings.environ)))
     if seen.plan.lock is not None:
         lock = seen.plan.lock
         seen.attempt("lock", lambda: _reach(lock))
+    for planned, answer in seen.steps:
+        seen.attempt(f"step {planned.name}", functools.partial(_can_tell, planned, answer))
     if seen.plan.app is not None:
         context = Context(watch, settings, seen.plan.app.import_dir, writes=False)
         seen.attempt("app", lambda: _import_app(seen.plan, context))
 
 
-def _ask(planned: PlannedStep, context: Context, plan: Plan) -> tuple[PlannedStep, Due]:
-    if plan.lock is None or not planned.under_lock:
-        return planned, planned.step.due(context)
-    return planned, due(planned, context, plan.lock.ledger)
+def _see(seen: Preview, planned: PlannedStep, context: Context) -> None:
+    lock = seen.plan.lock if planned.under_lock else None
+    answer = due(planned, context, lock.ledger) if lock is not None else own_answer(planned, context)
+    seen.steps.append((planned, answer))
 
 
 def _command(seen: Preview, settings: Settings) -> None:
@@ -85,10 +89,16 @@ def _command(seen: Preview, settings: Settings) -> None:
     seen.argv = server_command(seen.plan, settings, listeners, settings.environ).argv
 
 
-def _reach(lock: object) -> None:
+def _can_tell(planned: PlannedStep, answer: Due) -> None:
+    """Raise StepFailed for what knows its state and could not ask for it: a database out of reach, a broken env.py."""
+    if answer.due is None and planned.step.tells_due:
+        raise StepFailed(f"pre-start step {planned.name!r} ({planned.step.where()}): {answer.because}")
+
+
+def _reach(lock: Lock) -> None:
     """Read the records and find the place; the lock itself is not taken."""
-    lock.ledger.records()  # type: ignore[attr-defined]
-    lock.holder()  # type: ignore[attr-defined]
+    lock.ledger.records()
+    lock.holder()
 
 
 def _import_app(plan: Plan, context: Context) -> None:

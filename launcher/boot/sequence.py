@@ -37,6 +37,7 @@ def run(load: Callable[[], Settings], watch: Watch, original: Original) -> NoRet
         say_doubts(plan)
         try:
             context = Context(watch, settings, plan.app.import_dir if plan.app else None)
+            server_command(plan, settings, listeners, context.environ)  # what it cannot do is known before the steps
             prestart(plan, settings, context)
             command = server_command(plan, settings, listeners, context.environ)
             watch.check()
@@ -138,7 +139,11 @@ def server_command(
     """Return what this process becomes. Raises UsageError for what the server cannot do."""
     if plan.app is None or plan.budget is None:
         raise UsageError("there is no application to serve, or no room for it")
-    server: Server = load_kind("servers", plan.server.value, settings.plugins)()
+    try:
+        server: Server = load_kind("servers", plan.server.value, settings.plugins)()
+    except UsageError as error:
+        error.message = f"{plan.server.origin}: {error.message}"
+        raise
     return server.command(
         ServerPlan(
             app=plan.app.import_string,

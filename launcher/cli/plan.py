@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from launcher.cli.options import LauncherCommand, launcher_options
-from launcher.cli.reporting import reporting
+from launcher.cli.reporting import reporting, tell
+from launcher.errors import LauncherError
 
 
 @click.command(
@@ -18,18 +19,28 @@ def plan(as_json: bool, server_args: tuple[str, ...] = (), **given: object) -> N
     """Print the plan."""
     from launcher.boot.preview import preview  # with the command
     from launcher.boot.watch import Watch
-    from launcher.cli.plan_text import as_document, print_preview
+    from launcher.cli.plan_text import as_document, print_preview, without_settings
     from launcher.log import log
     from launcher.settings.load import load
 
-    with reporting():
+    try:
         settings = load(given, server_args=server_args)
+    except LauncherError as error:  # a problem like every other: what cannot be planned is said, and the code is 0
+        tell(error)
+        _print_json(without_settings(error), wanted=as_json)
+        return
+    with reporting():
         log.configure("console", "warning")
         with (watch := Watch()).installed():
             seen = preview(settings, watch)
     if as_json:
-        import json  # where it is asked for
-
-        click.echo(json.dumps(as_document(seen), indent=2, default=str))
+        _print_json(as_document(seen))
     else:
         print_preview(seen)
+
+
+def _print_json(document: dict[str, object], *, wanted: bool = True) -> None:
+    import json  # where it is asked for
+
+    if wanted:
+        click.echo(json.dumps(document, indent=2, default=str))

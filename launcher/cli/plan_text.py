@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from launcher.boot.preview import Preview
 from launcher.cli.tables import Row, show
+from launcher.errors import LauncherError
 from launcher.origin import OriginKind
 from launcher.redact import redact
 from launcher.units import human_bytes
@@ -37,15 +38,21 @@ def as_document(seen: Preview) -> dict[str, object]:
             for one in plan.ignored
         ],
         "warnings": list(plan.warnings),
-        "problems": [
-            {
-                "part": one.part,
-                "message": redact(one.error.message),
-                "cure": redact(one.error.cure),
-                "exit_code": int(one.error.exit_code),
-            }
-            for one in seen.problems
-        ],
+        "problems": [_problem(one.part, one.error) for one in seen.problems],
+    }
+
+
+def without_settings(error: LauncherError) -> dict[str, object]:
+    """Return the document when the settings cannot be read: there is nothing to say but why."""
+    return {"problems": [_problem("settings", error)]}
+
+
+def _problem(part: str, error: LauncherError) -> dict[str, object]:
+    return {
+        "part": part,
+        "message": redact(error.message),
+        "cure": redact(error.cure),
+        "exit_code": int(error.exit_code),
     }
 
 

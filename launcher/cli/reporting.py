@@ -31,7 +31,8 @@ def tell(error: LauncherError) -> None:
     if log.configured and not log.console:
         facts = {"message": error.message, "cure": error.cure, "detail": error.detail}
         known = {name: value for name, value in facts.items() if value}
-        log.error("launcher.start_failed", error=type(error).__name__, exit_code=int(error.exit_code), **known)
+        public = next(kind.__name__ for kind in type(error).__mro__ if not kind.__name__.startswith("_"))
+        log.error("launcher.start_failed", error=public, exit_code=int(error.exit_code), **known)
         return
     sys.stderr.write(as_text(error))
     sys.stderr.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +53,7 @@ def _own_table(
 ) -> tuple[Mapping[str, object], str, list[Ignored]]:
     """Return the launcher's own table, the name of its place, and the files that another one made void."""
     in_project = _sub_table(project, PROJECT_FILE, "tool", "launcher")
-    present = [OWN_FILE] * (cwd / OWN_FILE).is_file() + [f"[tool.launcher] in {PROJECT_FILE}"] * (
+    present = [OWN_FILE] * os.path.lexists(cwd / OWN_FILE) + [f"[tool.launcher] in {PROJECT_FILE}"] * (
         in_project is not None
     )
     if named is not None:

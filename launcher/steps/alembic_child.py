@@ -77,11 +77,20 @@ def _ask(asked: Told, told: Told) -> int:
         told["databases"].append(_state(context, script, asked["target"]))
         return []
 
-    sys.addaudithook(_no_new_file)
+    asking = True
+
+    def no_new_file(event: str, arguments: tuple[Any, ...]) -> None:
+        """Stop `sqlite3.connect` before it creates a file (audit events: PEP 578); a hook cannot be removed."""
+        if asking and event == "sqlite3.connect":
+            _check_is_there(arguments[0])
+
+    sys.addaudithook(no_new_file)
     try:
         _run(config, script, look, dont_mutate=True)
     except NoFile as error:
         told["missing"] = str(error)
+    finally:
+        asking = False
     return 0
 
 
@@ -147,12 +156,10 @@ def _unknown(rows: tuple[str, ...], script: ScriptDirectory) -> list[str]:
     return sorted(set(rows) - known)
 
 
-def _no_new_file(event: str, arguments: tuple[Any, ...]) -> None:
-    """Stop `sqlite3.connect` before it creates a file (audit events: PEP 578)."""
-    if event == "sqlite3.connect":
-        path = os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes | os.PathLike) else ""
-        if path and path != ":memory:" and not path.startswith("file:") and not Path(path).exists():
-            raise NoFile(path)
+def _check_is_there(database: object) -> None:
+    path = os.fsdecode(database) if isinstance(database, str | bytes | os.PathLike) else ""
+    if path and path != ":memory:" and not path.startswith("file:") and not Path(path).exists():
+        raise NoFile(path)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
 
 def _call(module: str, name: str) -> None:
     function = functools.reduce(getattr, name.split("."), importlib.import_module(module))
-    result = function()  # type: ignore[operator]
+    result = function()  # type: ignore[operator]  # not callable: the traceback says so
     if inspect.iscoroutine(result):
         import asyncio
 

@@ -67,9 +67,7 @@ def test_a_broken_migration(launch: Launch, project: MakeProject) -> None:
     ],
     ids=["exit code", "signal", "timeout", "no program", "dependency"],
 )
-def test_a_failing_step(
-    launch: Launch, project: MakeProject, step: str, code: int, said: tuple[str, ...]
-) -> None:
+def test_a_failing_step(launch: Launch, project: MakeProject, step: str, code: int, said: tuple[str, ...]) -> None:
     """10 for a step that failed, was killed or took too long, 69 for what never came up; with name and output."""
     folder = project({"main.py": APP, "launcher.toml": toml(step)})
     message = refused(launch("run", "--port", str(free_port()), cwd=folder), code)
@@ -132,9 +130,7 @@ def test_settings_that_cannot_be_taken(
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
-def test_options_that_cannot_be_taken(
-    launch: Launch, project: MakeProject, words: tuple[str, ...], said: str
-) -> None:
+def test_options_that_cannot_be_taken(launch: Launch, project: MakeProject, words: tuple[str, ...], said: str) -> None:
     """2 with the nearest option, the way to the server's own, or "not yet": nothing is accepted and ignored."""
     folder = project({"main.py": APP, "seed.py": APPENDS, "launcher.toml": toml('run = "{python} seed.py"')})
     message = refused(launch("run", *words, cwd=folder), 2)
@@ -168,6 +164,26 @@ def test_no_application(launch: Launch, tmp_path: Path) -> None:
     tried = ("main.py", "app.py", "api.py", "asgi.py", "app/", "*/asgi.py", "src/*/", "launcher run module:attribute")
 
     assert [word for word in tried if word not in message] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--server", "gunicron"), ("--server", "'gunicron'", "gunicorn")),
+        (("--", "--bind", "x"), ("--bind",)),
+        (("--server", "uvicorn", "--preload"), ("--preload",)),
+    ],
+    ids=["no such server", "gunicorn cannot", "uvicorn cannot"],
+)
+def test_what_the_server_cannot_do(
+    launch: Launch, project: MakeProject, words: tuple[str, ...], said: tuple[str, ...]
+) -> None:
+    """It is known before the steps, not after a migration: 2, with the option."""
+    folder = project({"main.py": APP, "seed.py": APPENDS, "launcher.toml": toml('run = "{python} seed.py"')})
+    message = refused(launch("run", "--port", str(free_port()), *words, cwd=folder), 2)
+
+    assert [word for word in said if word not in message] == []
+    assert times(folder) == 0
 
 
 class TestReadOnly:

@@ -57,3 +57,12 @@ def test_a_step_type_that_works_runs(launch: Launch, project: MakeProject) -> No
 
     assert ended.wait() == ExitCode.OK
     assert ended.event("launcher.step_done")
+
+
+def test_a_module_that_is_not_there_is_named(launch: Launch, project: MakeProject) -> None:
+    """A misspelt name in `plugins` ends the start, used or not."""
+    folder = project({"launcher.toml": 'plugins = ["opss"]\n[[prestart]]\nrun = "true"\n'})
+    ended = launch("prestart", cwd=folder)
+
+    assert ended.wait() == ExitCode.USAGE
+    assert "plugin opss: ModuleNotFoundError" in ended.stderr

@@ -72,7 +72,7 @@ RUNS = {
 
 @pytest.mark.parametrize(("once_per", "runs"), RUNS.items(), ids=RUNS)
 def test_once_per(launch: Launch, project: MakeProject, once_per: str, runs: list[int]) -> None:
-    """Through two releases and back a step runs as the table says; what was done in a release is done in it for good."""
+    """Through two releases and back a step runs as the table says: what was done in a release stays done."""
     step = SEED + f'\nonce_per = "{once_per}"' + '\nfiles = ["seeds/**"]' * (once_per == "content")
     folder = project(FILES | {"launcher.toml": toml(step), "seeds/a.csv": ""})
     seen = []

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,14 +42,12 @@ class Terminal:
 
     def shows(self, text: str) -> bool:
         """Read what has come; tell whether `text` was ever shown."""
-        try:
+        with contextlib.suppress(OSError):  # nothing new, or nobody has it open any more
             self.shown += os.read(self.ours, 65536).decode(errors="replace")
-        except OSError:  # nothing new, or nobody has it open any more
-            pass
         return text in self.shown
 
 
-@contextmanager
+@contextlib.contextmanager
 def on_terminal(spawn: Spawner, folder: Path, *words: str) -> Iterator[tuple[Launched, Terminal]]:
     """Start the launcher with all three streams on a terminal."""
     terminal = Terminal()

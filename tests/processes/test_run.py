@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
 import signal
 import sys
 from pathlib import Path
@@ -58,7 +58,7 @@ def descriptors(pid: int) -> set[str]:
 @linux_only
 @each_server
 def test_the_server_is_the_launcher_s_process(launch: Launch, project: MakeProject, server: tuple[str, ...]) -> None:
-    """After a step under the lock the server has the launcher's pid, nothing of the lock is open, TERM ends it with 0."""
+    """After a step the server has the launcher's pid, nothing of the lock is open, and TERM ends it with 0."""
     folder = project({"main.py": APP, "seed.py": APPENDS, "launcher.toml": toml(STEP)})
     port = free_port()
     launched = launch("run", *server, "--port", str(port), cwd=folder)
@@ -104,10 +104,8 @@ def test_arguments_after_dashes_reach_gunicorn(launch: Launch, project: MakeProj
     launched = launch("run", "--port", str(port), "--workers", "1", "--", "--keep-alive", "7", cwd=folder)
     serving(launched, port)
     handed_over = launched.wait_event("launcher.handed_over")["argv"]
-    command_line = Path(f"/proc/{launched.pid}/cmdline").read_bytes().decode().split("\0")
 
-    assert ("--keep-alive", "7") in zip(handed_over, handed_over[1:], strict=False)
-    assert "launcher" in command_line[0] or "gunicorn" in " ".join(command_line)
+    assert ("--keep-alive", "7") in itertools.pairwise(handed_over)
 
 
 def test_a_variable_is_an_option(launch: Launch, project: MakeProject) -> None:
@@ -189,7 +187,7 @@ def test_closed_standard_streams(spawn: Spawner, project: MakeProject, closed: s
     files = {"main.py": APP, "seed.py": APPENDS, "launcher.toml": toml(STEP)}
     launched = spawn(["sh", "-c", f'exec "$@" {closed}', "sh", *command], cwd=project(files))
     serving(launched, port)
-    targets = [os.readlink(f"/proc/{launched.pid}/fd/{number}") for number in (0, 1, 2)]
+    targets = [str(Path(f"/proc/{launched.pid}/fd/{number}").readlink()) for number in (0, 1, 2)]
     launched.signal(signal.SIGTERM)
 
     assert not any(target.startswith("socket:") for target in targets)

@@ -69,9 +69,7 @@ def stopping_time(launched: Launched, signum: signal.Signals = signal.SIGTERM) -
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
-def test_while_it_waits_for_the_lock(
-    launch: Launch, project: MakeProject, signum: signal.Signals, code: int
-) -> None:
+def test_while_it_waits_for_the_lock(launch: Launch, project: MakeProject, signum: signal.Signals, code: int) -> None:
     """A waiter ends within 200 ms with 128 + n, each of five times, and the holder's step is not touched."""
     folder = project(SLOW)
     holder = begun(launch("prestart", cwd=folder), folder)

@@ -21,7 +21,7 @@ class Started:
     def __init__(self, folder: Path, variables: Mapping[str, str] | None = None, **context: str) -> None:
         """Begin with nothing remembered."""
         environ = clean_environment(folder.parent, "", variables or {})
-        self.context = TestContext(cwd=folder, environ=environ, **context)  # type: ignore[arg-type]
+        self.context = TestContext(cwd=folder, environ=environ, **context)  # type: ignore[arg-type]  # of the keywords
 
     def due(self, **options: Any) -> tuple[bool | None, str, list[str]]:
         """Return the answer of a new step, the reason, and which children were needed for it."""

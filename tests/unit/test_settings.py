@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from launcher.errors import UsageError
 from launcher.origin import DEFAULT, OriginKind, Sourced
 from launcher.settings.load import load
-from launcher.settings.topics import Settings
 from launcher.settings.option import Kind, Option
 from launcher.settings.options import ALIASES, BY_NAME, TABLE
+from launcher.settings.topics import Settings
 from launcher.settings.values import shown, typed
 from support.asked import asked, reasons, refusal
 

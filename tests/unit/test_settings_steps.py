@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.settings.topics import StepSettings
 from launcher.settings.steps import BUILT_IN
+from launcher.settings.topics import StepSettings
 from support.asked import asked, reasons, refusal
 
 

@@ -1,0 +1,1 @@
+"""How does the schema of the polls change?"""
