@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support import become
+from support.signals import signal_masks
 from support.waiting import free_port, until
 
 if TYPE_CHECKING:
@@ -44,13 +45,6 @@ def become_sleep(spawn: Spawner, asked: dict[str, Any], **options: Any) -> Launc
     return launched
 
 
-def status(pid: int, name: str) -> set[int]:
-    """Return the signals in a mask of /proc/PID/status."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    mask = next(int(line.split()[1], 16) for line in lines if line.startswith(f"{name}:"))
-    return {number for number in range(1, 65) if mask >> (number - 1) & 1}
-
-
 def environment(pid: int) -> dict[str, str]:
     """Return the environment a process was executed with."""
     entries = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
@@ -68,9 +62,9 @@ def test_signals_are_as_at_the_start(spawn: Spawner) -> None:
     """Whatever boot ignored, handled or blocked, the server starts with default dispositions and an empty mask."""
     launched = become_sleep(spawn, {"mess": True})
 
-    assert status(launched.pid, "SigIgn") == set()
-    assert status(launched.pid, "SigBlk") == set()
-    assert status(launched.pid, "SigCgt") == set()
+    assert signal_masks(launched.pid)["SigIgn"] == set()
+    assert signal_masks(launched.pid)["SigBlk"] == set()
+    assert signal_masks(launched.pid)["SigCgt"] == set()
 
 
 @linux_only
@@ -81,7 +75,7 @@ def test_a_signal_our_parent_ignored_stays_ignored(spawn: Spawner) -> None:
     command_line = Path(f"/proc/{launched.pid}/cmdline")
     until(lambda: command_line.read_bytes().startswith(b"sleep"), "the exec")
 
-    assert status(launched.pid, "SigIgn") == {signal.SIGHUP}
+    assert signal_masks(launched.pid)["SigIgn"] == {signal.SIGHUP}
 
 
 @linux_only

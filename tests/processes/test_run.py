@@ -13,6 +13,7 @@ import pytest
 
 from support.commands import APPENDS, error_of, serving, times, toml
 from support.serving import APP
+from support.signals import signal_masks
 from support.waiting import free_port, until
 
 if TYPE_CHECKING:
@@ -41,12 +42,6 @@ class StandIn:
 
 launcher_servers = {{"stand-in": StandIn}}
 """
-
-
-def masks(pid: int) -> dict[str, int]:
-    """Return the signals blocked, ignored and caught, as in /proc/PID/status."""
-    lines = (line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    return {words[0]: int(words[1], 16) for words in lines if words[0] in {"SigBlk:", "SigIgn:", "SigCgt:"}}
 
 
 def descriptors(pid: int) -> set[str]:
@@ -81,7 +76,7 @@ def test_the_exec_hands_over_sockets_and_nothing_else(launch: Launch, project: M
     launched = launch("run", "--port", str(free_port()), cwd=folder)
     until(lambda: Path(f"/proc/{launched.pid}/cmdline").read_bytes() == b"sleep\x00600\x00", "the exec")
 
-    assert masks(launched.pid) == {"SigBlk:": 0, "SigIgn:": 0, "SigCgt:": 0}
+    assert signal_masks(launched.pid) == {"SigBlk": set(), "SigIgn": set(), "SigCgt": set()}
     assert descriptors(launched.pid) == {"socket"}
 
 
