@@ -6,14 +6,17 @@ was installed, generated or written by the application itself.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 _SUFFIXES = (".py", ".mako", ".sql", ".sh", ".lock")
 _NAMES = frozenset({"launcher.toml", "pyproject.toml", "alembic.ini", "Pipfile", "pylock.toml"})
 _NOT_OURS = frozenset({"node_modules", "__pycache__", "site-packages", "dist-packages", "__pypackages__"})
+_CHUNK = 1024 * 1024
 # An image without WORKDIR starts in `/`, where the operating system is no part of the application.
 _OF_THE_SYSTEM = frozenset(
     {"bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "lost+found", "media", "mnt", "nix", "proc"}
@@ -36,7 +39,7 @@ def hash_files(files: list[tuple[str, Path]], *, first: bytes = b"") -> str:
     digest = hashlib.sha256(_framed(first))
     for name, path in files:
         digest.update(_framed(os.fsencode(name)))
-        digest.update(_framed(_content(path)))
+        _hash_content(digest, path)
     return digest.hexdigest()
 
 
@@ -45,11 +48,24 @@ def _framed(content: bytes) -> bytes:
     return b"%d:%b" % (len(content), content)
 
 
-def _content(path: Path) -> bytes:
+def _hash_content(digest: hashlib._Hash, path: Path) -> None:
+    """Add a file after its length, in chunks: a dump of a database among the migrations is larger than the memory."""
     try:
-        return path.read_bytes()
+        with open(path, "rb", buffering=0, opener=_opened_file) as file:
+            digest.update(b"%d:" % os.fstat(file.fileno()).st_size)
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
     except OSError as error:  # a dangling link, a file without permission: its state is part of the answer too
-        return f"unreadable {error.errno}".encode()
+        digest.update(_framed(f"unreadable {error.errno}".encode()))
+
+
+def _opened_file(path: str, flags: int) -> int:
+    """Open without waiting for a pipe's writer. Raises OSError for what is no file: a pipe has no end."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EISDIR, "not a file")
 
 
 def _below(folder: str, prefix: str, skipped: frozenset[str]) -> Iterator[tuple[str, Path]]:
@@ -64,8 +80,13 @@ def _below(folder: str, prefix: str, skipped: frozenset[str]) -> Iterator[tuple[
         if entry.is_dir(follow_symlinks=False):
             if not (entry.name.startswith(".") or entry.name in _NOT_OURS or entry.name in skipped):
                 yield from _below(entry.path, f"{prefix}{entry.name}/", frozenset())
-        elif _is_source(entry.name) and not entry.is_dir():  # a link to a file counts (Kubernetes mounts are links)
+        elif _is_source(entry.name) and _is_file(entry):
             yield prefix + entry.name, Path(entry.path)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file or a link that is no other thing: Kubernetes mounts are links, and a dangling one counts."""
+    return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))  # noqa: PTH110 - of an entry
 
 
 def _is_source(name: str) -> bool:

@@ -6,6 +6,7 @@ it, `launcher run` carries it out.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -26,8 +27,16 @@ class PlannedStep:
 
     @property
     def name(self) -> str:
-        """The step's name: the ledger's key."""
+        """The step's name, as people see it."""
         return self.settings.name
+
+    @property
+    def record_name(self) -> str:
+        """The name in the ledger. A step without one goes by what it does: its number changes when steps are added."""
+        if self.settings.named:
+            return self.settings.name
+        text = f"{self.settings.value!r} {sorted(self.settings.options.items())!r}"
+        return f"{self.settings.type} {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     @property
     def under_lock(self) -> bool:
@@ -49,5 +58,6 @@ class Plan:
     graceful_timeout: Sourced[float]
     bind_early: Sourced[bool]
     ignored: tuple[Ignored, ...] = ()
+    doubts: tuple[str, ...] = ()  # about the steps
     settings: Mapping[str, Sourced[object]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

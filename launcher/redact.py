@@ -22,10 +22,35 @@ _PARAMETER = re.compile(
     rf"(?P<head>(?:{_NAME}|\bpwd|(?<=%3B)pwd)\s*(?:=|%3D)\s*)(?P<value>'[^']*'|\"[^\"]*\"|(?:(?!%3B|%26)[^\s&'\"])+)",
     re.IGNORECASE,
 )
+# What people say of a password and nobody takes for one.
+_PROSE = (
+    r"(?!(?:is|was|are|were|must|may|can|cannot|should|has|have|not|no|field|missing|required|invalid|incorrect|wrong"
+    r"|expired|expected)(?:[.,;]?\s|[.,;]?$))"
+)
+# To the closing quote, which stays, so that JSON stays JSON (inside of JSON it is `\"`); without one to the next space.
+_COLON = r"[ \t]*:(?!//)[ \t]*"
+_QUOTE = r"b?(?P<quote>\\*['\"])?"
+_VALUE = r"(?(quote)(?:(?!(?P=quote))(?:\\.|[^\n]))+|[^\s'\"]+)"
+_ENTRY = re.compile(
+    rf"(?P<head>(?:{_NAME}|\bpwd)\\*['\"]?{_COLON}{_QUOTE})(?(quote)|{_PROSE}){_VALUE}",
+    re.IGNORECASE,
+)
+# `Authorization: Basic X`, as a header, in JSON, and in the pairs of bytes of an ASGI scope.
+_AUTHORIZATION = re.compile(
+    rf"(?P<head>authorization\\*['\"]?[ \t]*(?:[:=]|(?<=['\"]),)[ \t]*{_QUOTE}(?:[a-z][\w-]*[ \t]+)?){_VALUE}",
+    re.IGNORECASE,
+)
 
 
 def redact(text: str) -> str:
-    """Return `text` with the passwords of URLs (`scheme://user:***@host`) and of `password=...` pairs masked."""
+    """Return `text` with the passwords of URLs (`scheme://user:***@host`), of pairs and of headers masked.
+
+    Pairs: `password=...`, `password: ...`, `"password": "..."`. Headers: `Authorization: Bearer ...`.
+    """
     if "://" in text:
         text = _USERINFO.sub(rf"\g<head>:{MASK}@", text)
+    if "authorization" in text.lower():
+        text = _AUTHORIZATION.sub(rf"\g<head>{MASK}", text)
+    if ":" in text:
+        text = _ENTRY.sub(rf"\g<head>{MASK}", text)
     return _PARAMETER.sub(rf"\g<head>{MASK}", text) if "=" in text or "%3" in text else text

@@ -2,14 +2,18 @@
 
 The lock file, the ledger and what was learnt have to be found by every replica, so the place follows from the project's
 folder and not from HOME or TMPDIR, which differ between a shell, cron and systemd: two places would be two locks. It is
-`.launcher/` in the project; on a read-only file system a private folder under the host's temporary directory.
+`.launcher/` in the project; where that cannot be written, a private folder under the host's temporary directory. That
+one depends on who asks, so its name shows the project, and whoever finds another place of the same project stops.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from launcher.errors import UsageError
@@ -26,31 +30,81 @@ def state_dir(cwd: Path, temporary: tuple[str, ...] = _TEMPORARY) -> Path:
         return inside
     if inside.exists() and not _is_read_only(inside):
         raise UsageError(f"{inside} cannot be written by uid {_uid()}, so its lock cannot be shared", cure=_CURE)
-    name = hashlib.sha256(os.fsencode(cwd.resolve())).hexdigest()[:16]
     for parent in temporary:
         if os.access(parent, os.W_OK | os.X_OK):
-            return Path(parent) / f"launcher-{_uid()}" / name
+            return Path(parent) / f"{_prefix(cwd)}{_uid()}"
     return inside
 
 
-def make_state_dir(path: Path) -> Path:
-    """Make the folder and return it. Raises UsageError when there is no place, or when somebody else made it."""
+def make_state_dir(path: Path, cwd: Path | None = None, temporary: tuple[str, ...] = _TEMPORARY) -> Path:
+    """Make the folder and return it; `cwd`: the project, by default the working directory.
+
+    Raises UsageError when there is no place, when somebody else made it, or when the project has another place too.
+    """
+    private = path.name != FOLDER
+    made = False
     try:
-        if path.name == FOLDER:
-            path.mkdir(exist_ok=True)
+        made = _make(path, 0o700 if private else 0o777)
+        if private:
+            _check_private(path)
+        check_only_place(path, cwd, temporary)
+        if not private:
             _keep_out_of_git(path)
-        else:
-            for private in (path.parent, path):  # one by one: with `parents` the mode would be the umask's
-                private.mkdir(mode=0o700, exist_ok=True)
-                _check_private(private)
     except OSError as error:
         raise UsageError(f"no place for the lock: {path}: {error.strerror}", cure=_CURE) from error
+    except UsageError:
+        if made:  # left behind, it would be in the way of the place that was there before
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
     return path
+
+
+def check_only_place(path: Path, cwd: Path | None = None, temporary: tuple[str, ...] = _TEMPORARY) -> None:
+    """Raise UsageError when the project has another place than `path`, which is there: each would have its own lock.
+
+    Make first, then look: of two starts at the same time at least one sees the place of the other.
+    """
+    project = path.parent if path.name == FOLDER else (Path.cwd() if cwd is None else cwd)
+    for other in _places(project, temporary):
+        if not _is_same(other, path):
+            raise UsageError(
+                f"{path} would be a second lock of this project beside the one in {other}, of uid {_owner(other)}",
+                cure=f"{_CURE}; or start every replica as one user, and remove {other} if nobody uses it any more",
+            )
+
+
+def _places(project: Path, temporary: tuple[str, ...]) -> Iterator[Path]:
+    """Yield every place that a start of the project has made, whoever it was."""
+    inside = project / FOLDER
+    # One on a read-only file system came with the image (`COPY . .` of a used folder): nobody locks there.
+    if os.path.lexists(inside) and not (inside.exists() and _is_read_only(inside)):
+        yield inside
+    private = re.compile(re.escape(_prefix(project)) + r"\d+")
+    for parent in temporary:
+        with contextlib.suppress(OSError):  # a parent that is not there, or may not be listed
+            names = sorted(name for name in os.listdir(parent) if private.fullmatch(name))  # noqa: PTH208 - 10 ms less in a full /tmp
+            yield from (Path(parent) / name for name in names)
+
+
+def _prefix(project: Path) -> str:
+    """Return the beginning of a private folder's name: what is the same for every user of the project."""
+    return f"launcher-{hashlib.sha256(os.fsencode(project.resolve())).hexdigest()[:16]}-"
+
+
+def _make(path: Path, mode: int) -> bool:
+    try:
+        path.mkdir(mode=mode)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+        return False
+    return True
 
 
 def _keep_out_of_git(path: Path) -> None:
     ignore = path / ".gitignore"
-    if not ignore.exists():
+    if not ignore.exists() or not ignore.stat().st_size:  # empty: an earlier start found the disk full
         ignore.write_text("*\n", encoding="utf-8")
 
 
@@ -59,6 +113,21 @@ def _check_private(path: Path) -> None:
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != _uid() or status.st_mode & 0o022:
         raise UsageError(f"{path} is not a private folder of uid {_uid()}", cure=f"remove it, or {_CURE}")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Tell whether two paths are one folder: /var/tmp may be a link to /tmp. One that has just gone is no other."""
+    try:
+        return os.path.samestat(one.lstat(), other.lstat())
+    except OSError:
+        return one == other or not os.path.lexists(one)
+
+
+def _owner(path: Path) -> int | str:
+    try:
+        return path.lstat().st_uid
+    except OSError:
+        return "unknown"
 
 
 def _is_read_only(path: Path) -> bool:

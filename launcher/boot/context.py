@@ -16,6 +16,7 @@ from launcher.boot.guarded import Run
 from launcher.boot.release import release_id
 from launcher.boot.watch import Watch
 from launcher.errors import UsageError
+from launcher.locks import Held
 from launcher.log import log
 from launcher.settings.topics import Settings
 from launcher.state import make_state_dir, state_dir
@@ -23,6 +24,8 @@ from launcher.steps import Command, Finished
 
 T = TypeVar("T")
 _LEARNT = "learnt.json"
+_RELEASE_S = 120.0  # to hash the application's own source
+_DECIDED = frozenset({"PORT", "HOST", "BIND", "WEB_CONCURRENCY", "MAX_WORKERS", "WORKERS_PER_CORE"})
 
 
 class Context:
@@ -34,24 +37,32 @@ class Context:
         self.watch = watch
         self.cwd, self.import_dir = settings.cwd, import_dir
         self.environ: Mapping[str, str] = dict(settings.environ)
+        self.held: Held | None = None  # while it is ours: what is asked under the lock keeps its descriptors too
+        self.database: str | None = None  # what the migrations work on, as soon as a step knows it; no password
         self.on_unknown_revision = settings.prestart.on_unknown_revision
         self._explicit_release = settings.prestart.release
 
     @functools.cached_property
     def release(self) -> str:
         """The release id: read late, since it may mean hashing the application's source."""
-        found = release_id(self._explicit_release, self.cwd, self.environ)
+        found = self.watch.off_thread(
+            lambda: release_id(self._explicit_release, self.cwd, self.environ), timeout_s=_RELEASE_S
+        )
         log.info("launcher.release_found", release=found.value, source=str(found.origin))
         return found.value
 
     def export(self, changes: Mapping[str, str | None]) -> None:
         """Let later steps and the server see what a step exported; None removes."""
+        for name in sorted(name for name in changes if name in _DECIDED or name.startswith("LAUNCHER_")):
+            because = "a step exported it, but it was read before the steps: the server sees it, the launcher does not"
+            log.warning("launcher.setting_ignored", name=name, origin="a pre-start step", because=because)
         kept = {name: value for name, value in self.environ.items() if name not in changes}
         self.environ = kept | {name: value for name, value in changes.items() if value is not None}
 
     def run(self, command: Command, *, timeout_s: float) -> Finished:
         """Execute quietly; see `StepContext.run`."""
-        return Run(watch=self.watch, cwd=self.cwd, environ=self.environ, timeout_s=timeout_s).execute(command)
+        run = Run(watch=self.watch, cwd=self.cwd, environ=self.environ, timeout_s=timeout_s, held=self.held)
+        return run.execute(command)
 
     def off_thread(self, function: Callable[[], T], *, timeout_s: float) -> T:
         """Call what may block; see `StepContext.off_thread`."""

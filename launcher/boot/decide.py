@@ -45,8 +45,9 @@ def decide(settings: Settings, excuse: Excuse | None = None) -> Plan:
     steps = _part("steps", excuse, lambda: plan_steps(settings)) or ()
     locked = any(planned.under_lock for planned in steps)
     lock = _part("lock", excuse, lambda: make_lock(settings)) if locked else None
+    app = _part("app", excuse, lambda: find_app(request(settings), settings.cwd))
     return Plan(
-        app=_part("app", excuse, lambda: find_app(request(settings), settings.cwd)),
+        app=app,
         server=server,
         worker_class=worker_class,
         budget=budget,
@@ -56,6 +57,7 @@ def decide(settings: Settings, excuse: Excuse | None = None) -> Plan:
         graceful_timeout=_graceful_timeout(settings, limits.platform),
         bind_early=_bind_early(settings, limits.platform),
         ignored=settings.ignored,
+        doubts=() if steps or app is None else _migrations_elsewhere(settings.cwd, app.import_dir),
         settings=settings.origins,
         warnings=(*limits.notes, *(budget.warnings if budget else ())),
     )
@@ -150,6 +152,15 @@ def _found_alembic(cwd: Path) -> tuple[StepSettings, ...]:
     value = str(path.relative_to(cwd)) if path.is_relative_to(cwd) else str(path)
     origin = Origin(OriginKind.DEFAULT, f"found {value}")
     return (StepSettings(name="alembic", type="alembic", value=value, origin=origin, found=True),)
+
+
+def _migrations_elsewhere(cwd: Path, import_dir: Path) -> tuple[str, ...]:
+    """Return a sentence for migrations beside the application that are not seen from here."""
+    from launcher.steps.alembic import found_alembic  # only where there is no step at all
+
+    folders = [folder for folder in (import_dir, import_dir.parent) if folder.resolve() != cwd.resolve()]
+    found = [path for folder in folders if (path := found_alembic(folder)) is not None]
+    return tuple(f"{path} is not run: steps are looked for in the working directory {cwd}" for path in found[:1])
 
 
 def _with_plugins(settings: Settings) -> tuple[str, ...]:

@@ -27,7 +27,15 @@ _TRY_S = 30.0  # a try returns at once; a network file system may not
 
 
 def key_of(planned: PlannedStep, context: Context) -> str:
-    """Return for what a step counts as done. Never empty: all releases would share one record."""
+    """Return for what a step counts as done, with the database it was done for where that is known.
+
+    Never empty: all releases would share one record.
+    """
+    key = _policy_key(planned, context)
+    return f"{key} in {context.database}" if context.database and key != "start" else key
+
+
+def _policy_key(planned: PlannedStep, context: Context) -> str:
     match planned.once_per:
         case "release":
             return context.release
@@ -47,6 +55,7 @@ def key_of(planned: PlannedStep, context: Context) -> str:
 def own_answer(planned: PlannedStep, context: Context) -> Due:
     """Return what a step knows by itself. None at each start: it could know and could not find out, so it is run."""
     own = planned.step.due(context)
+    context.database = getattr(planned.step, "database", None) or context.database
     always = planned.once_per in {"start", "replica"} and not planned.step.tells_due
     return Due(due=True, because=own.because) if own.due is None and always else own
 
@@ -57,7 +66,7 @@ def due(planned: PlannedStep, context: Context, ledger: Ledger) -> Due:
     if own.due is not None or planned.once_per in {"start", "replica"}:
         return own
     key = key_of(planned, context)
-    record = ledger.read(planned.name, key)
+    record = ledger.read(planned.record_name, key)
     if record is None or record.state != "done":
         state = f"{record.state} since {record.started_at}" if record else "not done"
         return Due(due=True, because=f"{state} for {planned.once_per} {key}")

@@ -7,6 +7,7 @@ failed, was refused or was ended is never followed by the server.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import os
 import sys
@@ -70,14 +71,16 @@ class Prestart:
         for planned, answer in answers:
             if answer.due is False:
                 log.info("launcher.step_skipped", step=planned.name, because=answer.because)
+            else:
+                log.info("launcher.step_found_due", step=planned.name, because=answer.because)
         return [(planned, answer) for planned, answer in answers if answer.due is not False]
 
     def _once(self, steps: Sequence[PlannedStep], lock: Lock) -> None:
         """Run what is still due under the lock."""
         if lock.hosts == "this host":
-            because = lock.warning or "it covers this host only: other hosts' replicas do not see it"
-            log.warning("launcher.lock_is_local", lock=lock.where, because=because)
+            self._say_local(lock, steps)
         held = acquire(lock, self.context.watch, self.settings.lock_timeout)
+        self.context.held = held
         try:
             for planned in steps:
                 self._under_lock(planned, held, lock.ledger)
@@ -88,8 +91,16 @@ class Prestart:
         self._release(held)
         log.info("launcher.lock_released", lock=lock.where)
 
+    def _say_local(self, lock: Lock, steps: Sequence[PlannedStep]) -> None:
+        """Say how far the lock reaches: a warning unless all that is worked on is known to be a database beside it."""
+        because = lock.warning or "it reaches who shares this file: no other host, no container with files of its own"
+        enough = not lock.warning and any(getattr(planned.step, "is_local", None) for planned in steps)
+        say = log.info if enough else log.warning
+        say("launcher.lock_is_local", lock=lock.where, because=because)
+
     def _release(self, held: Held) -> None:
         """Give the lock back, off the main thread: a server may be slow to answer. Raises LockLost."""
+        self.context.held = None
         self.context.watch.off_thread(held.release, timeout_s=_RELEASE_S)
 
     def _under_lock(self, planned: PlannedStep, held: Held, ledger: Ledger) -> None:
@@ -97,8 +108,10 @@ class Prestart:
         if answer.due is False:
             log.info("launcher.step_skipped", step=planned.name, because=answer.because)
             return
+        if answer.fresh:
+            self._forget(ledger, but=planned)
         held.say_step(planned.name)
-        record = ledger.begin(planned.name, key_of(planned, self.context))
+        record = ledger.begin(planned.record_name, key_of(planned, self.context))
         command = planned.step.command(self.context)
         try:
             result = self._execute(planned, command, held=held, record=record)
@@ -108,7 +121,18 @@ class Prestart:
         # evidence/locks.md §4: `done` only after a fresh look at the ownership
         self.context.watch.off_thread(held.confirm, timeout_s=held.give_up_s or _RELEASE_S)
         _record(ledger, record, result, result.tail)
-        self._succeed(planned, command, result)
+        self._succeed(planned, command, result, doubt="" if answer.due else answer.because)
+
+    def _forget(self, ledger: Ledger, *, but: PlannedStep) -> None:
+        """Let what was recorded for a database that is gone be due again, before the new one looks finished."""
+        for planned in self.steps:
+            if planned is but or planned.once_per in {"start", "replica"}:
+                continue
+            key = key_of(planned, self.context)
+            known = ledger.read(planned.record_name, key)
+            if known is not None and known.state == "done":
+                log.info("launcher.record_forgotten", step=planned.name, because="the database is new")
+                _record(ledger, ledger.begin(planned.record_name, key), None, "the database is new")
 
     def _unlocked(self, planned: PlannedStep) -> None:
         answer = planned.step.due(self.context)
@@ -136,6 +160,9 @@ class Prestart:
             seconds = round(time.monotonic() - started, 3)
             log.warning("launcher.step_ended", step=planned.name, because=error.message, seconds=seconds)
             raise
+        if command.must_report and result.ok and not result.report:
+            tail = f"{result.tail}\nit ended without saying what it has done"
+            result = dataclasses.replace(result, status=ExitCode.BUG, tail=tail)
         if result.leftovers:
             log.warning("launcher.step_leftovers_killed", step=planned.name, processes=list(result.leftovers))
         return result
@@ -147,10 +174,10 @@ class Prestart:
             variables |= {"LAUNCHER_STEP_TOKEN": str(record.token), "LAUNCHER_STEP_ATTEMPT": str(record.attempt)}
         return {name: value for name, value in variables.items() if name not in self.context.environ}
 
-    def _succeed(self, planned: PlannedStep, command: Command, result: Finished) -> None:
-        """Take over what the step exported, or raise what its end means."""
+    def _succeed(self, planned: PlannedStep, command: Command, result: Finished, doubt: str = "") -> None:
+        """Take over what the step exported, or raise what its end means; `doubt`: why it was not known to be due."""
         if not result.ok:
-            raise _failure(planned, command, result)
+            raise _failure(planned, command, result, doubt)
         self.context.export(planned.step.finished(self.context, result))
         log.info("launcher.step_done", step=planned.name, seconds=round(result.seconds, 3))
 
@@ -193,7 +220,7 @@ def _facts(record: Record | None) -> dict[str, object]:
     return {"token": record.token, "attempt": record.attempt} if record is not None else {}
 
 
-def _failure(planned: PlannedStep, command: Command, result: Finished) -> LauncherError:
+def _failure(planned: PlannedStep, command: Command, result: Finished, doubt: str) -> LauncherError:
     """Return the error for a step that ended badly: what happened, with the end of its output."""
     if result.timed_out:
         limit = human_seconds(planned.settings.timeout_s)
@@ -204,4 +231,8 @@ def _failure(planned: PlannedStep, command: Command, result: Finished) -> Launch
         )
     how = f"exit code {result.status}" if result.status >= 0 else f"signal {-result.status}"
     kind = _ERRORS.get(command.exit_codes.get(result.status, 0), StepFailed)
-    return kind(f"pre-start step {planned.name!r} failed with {how}: {planned.step.where()}", detail=result.tail)
+    return kind(
+        f"pre-start step {planned.name!r} failed with {how}: {planned.step.where()}" + (f"; {doubt}" if doubt else ""),
+        cure='a [[prestart]] wait-for = "env:DATABASE_URL" before it waits for a database' if doubt else "",
+        detail=result.tail,
+    )

@@ -92,6 +92,8 @@ def say_doubts(plan: Plan) -> None:
     """Say what does not fit, and what was set and has no effect."""
     for warning in plan.budget.warnings if plan.budget else ():
         log.warning("launcher.budget_doubtful", because=warning)
+    for doubt in plan.doubts:
+        log.warning("launcher.steps_doubtful", because=doubt)
     say_ignored(plan)
 
 
@@ -116,12 +118,13 @@ def bind(plan: Plan, watch: Watch, environ: Mapping[str, str]) -> tuple[Listener
         return watch.off_thread(lambda: [*socket.getaddrinfo(host, port, family, kind)], timeout_s=_RESOLVE_S)
 
     listeners = open_listeners(plan.addresses, listen=plan.bind_early.value, environ=environ, resolve=resolve)
-    for one in ignored_addresses(plan.addresses, environ):
+    ignored = ignored_addresses(plan.addresses, environ)
+    for one in ignored:
         log.warning("launcher.setting_ignored", name=one.name, origin=str(one.origin), because=one.because)
     log.info(
         "launcher.address_bound",
         address=[one.address for one in listeners],
-        source=[str(one.origin) for one in plan.addresses],
+        source=["LISTEN_FDS"] if ignored else [str(one.origin) for one in plan.addresses],
         listening=plan.bind_early.value,
     )
     return listeners

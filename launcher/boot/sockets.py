@@ -44,7 +44,7 @@ def open_listeners(
     are not inheritable. Raises UsageError naming the address and its origin; nothing stays open then.
     """
     wanted = _systemd_addresses(environ) or addresses
-    places = [parse_address(address) for address in wanted]
+    places = [_parsed(address) for address in wanted]
     listeners: list[Listener] = []
     try:
         for address, place in zip(wanted, places, strict=True):
@@ -81,6 +81,23 @@ def _systemd_addresses(environ: Mapping[str, str]) -> list[Sourced[str]]:
         return []
     origin = Origin(OriginKind.ENVIRONMENT, "LISTEN_FDS")
     return [Sourced(f"fd://{_SD_LISTEN_FDS_START + number}", origin) for number in range(int(count))]
+
+
+def _parsed(address: Sourced[str]) -> Tcp | Unix | Inherited:
+    try:
+        place = parse_address(address)
+    except ValueError as error:  # a number of more digits than Python reads
+        raise _unusable(address, str(error)) from None
+    if "\0" in str(place):
+        raise _unusable(address, "it contains a null character")
+    return place
+
+
+def _unusable(address: Sourced[str], reason: str) -> UsageError:
+    return UsageError(
+        f"{address.value!r:.200} ({address.origin}) is not an address: {reason}",
+        cure="write host:port, [::1]:port, :port, unix:PATH or fd://N",
+    )
 
 
 def _open(address: Sourced[str], place: Tcp | Unix | Inherited, resolve: Resolve, *, v6_only: bool) -> socket.socket:
@@ -124,12 +141,13 @@ def _resolved(address: Sourced[str], place: Tcp, resolve: Resolve) -> tuple[Any,
         found: Sequence[tuple[Any, ...]] = socket.getaddrinfo(
             place.host, place.port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST | socket.AI_PASSIVE
         )
-    except socket.gaierror:  # not a literal address: only now may it take long
+    except (socket.gaierror, UnicodeError):  # not a literal address: only now may it take long
         try:
             found = resolve(place.host, place.port, 0, socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: `a..b`, or a label of more than 63 letters
+            reason = error.strerror if isinstance(error, OSError) else "it is not a host name"
             raise UsageError(
-                f"the host of {address.value} ({address.origin}) cannot be resolved: {error.strerror or error}",
+                f"the host of {address.value} ({address.origin}) cannot be resolved: {reason or error}",
                 cure="check the name, or write the address itself: 0.0.0.0 listens on all of them",
             ) from None
     return min(found, key=lambda entry: entry[0] != socket.AF_INET)
@@ -186,8 +204,9 @@ def _is_bound(path: str) -> bool:
 def _inherit(address: Sourced[str], fd: int) -> socket.socket:
     try:
         bound = socket.socket(fileno=fd)
-    except OSError as error:
-        raise UsageError(f"{address.value} ({address.origin}) is not a socket: {error.strerror}") from None
+    except (OSError, OverflowError) as error:  # OverflowError: no descriptor has such a number
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{address.value:.200} ({address.origin}) is not a socket: {reason}") from None
     if bound.type != socket.SOCK_STREAM or not _has_address(bound):
         bound.detach()
         raise UsageError(f"{address.value} ({address.origin}) is not a stream socket that is bound to an address")

@@ -37,7 +37,7 @@ def as_document(seen: Preview) -> dict[str, object]:
             {"name": one.name, "origin": {"kind": one.origin.kind, "where": one.origin.where}, "because": one.because}
             for one in plan.ignored
         ],
-        "warnings": list(plan.warnings),
+        "warnings": [*plan.doubts, *plan.warnings],
         "problems": [_problem(one.part, one.error) for one in seen.problems],
     }
 
@@ -126,8 +126,8 @@ def _print_rest(seen: Preview) -> None:
         show("settings", ("name", "value", "from"), given)
     if plan.ignored:
         show("ignored", ("name", "from", "because"), [(i.name, i.origin.where, i.because) for i in plan.ignored])
-    if plan.warnings:
-        show("warnings", ("",), [(warning,) for warning in plan.warnings])
+    if warnings := [*plan.doubts, *plan.warnings]:
+        show("warnings", ("",), [(warning,) for warning in warnings])
     if seen.problems:
         rows = [(p.part, p.error.message, p.error.cure, str(int(p.error.exit_code))) for p in seen.problems]
         show("problems: `launcher run` would end here", ("part", "what", "try", "exit code"), rows)

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 from launcher.errors import UsageError
 from launcher.locks import Holder, LockContext, Owner
 from launcher.locks.file_ledger import FileLedger, HolderNote
-from launcher.state import make_state_dir, state_dir
+from launcher.state import check_only_place, make_state_dir, state_dir
 
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "fuse.glusterfs", "ceph", "lustre"}
 
@@ -34,8 +34,9 @@ class FileLock:
         if os.path.isdir(self.path):  # noqa: PTH112 - Path.is_dir raises where a folder above cannot be entered
             raise UsageError(f"the lock {self.path} is a folder", cure=f"--lock file:{self.path}/prestart.lock")
         stem = self.path.name.removesuffix(".lock")  # no more of it: app.v1 and app.v2 are two locks with two ledgers
-        self._note = HolderNote(self.path.with_name(f"{stem}.holder.json"))
-        self.ledger = FileLedger(self.path.with_name(f"{stem}.ledger.json"), context.owner)
+        whose = _whose(context)
+        self._note = HolderNote(self.path.with_name(f"{stem}.holder{whose}.json"))
+        self.ledger = FileLedger(self.path.with_name(f"{stem}.ledger{whose}.json"), context.owner)
 
     @property
     def where(self) -> str:
@@ -71,13 +72,25 @@ class FileLock:
                 f"the lock file {self.path} cannot be used: {getattr(error, 'strerror', None) or error}",
                 cure="give --lock file:PATH a path that every replica on this host can write",
             ) from error
-        return FileHeld(lock, descriptors[-1], self._note, self._context.owner)
+        held = FileHeld(lock, descriptors[-1], self._note, self._context.owner)
+        self._check_place(held)
+        return held
 
     def _make_folder(self) -> None:
         if self._context.where:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         else:
-            make_state_dir(self.path.parent)
+            make_state_dir(self.path.parent, self._context.cwd)
+
+    def _check_place(self, held: FileHeld) -> None:
+        """Look again, now that the lock file is there: `filelock` makes a folder anew that somebody has removed."""
+        if self._context.where:
+            return
+        try:
+            check_only_place(self.path.parent, self._context.cwd)
+        except UsageError:
+            held.release()
+            raise
 
     def holder(self) -> Holder | None:
         """Tell what the holder wrote about itself."""
@@ -115,7 +128,17 @@ class FileHeld:
 
 
 def _name(context: LockContext) -> str:
-    return f"{context.namespace}.lock" if context.namespace else "prestart.lock"
+    return f"{_as_name(context.namespace)}.lock" if context.namespace else "prestart.lock"
+
+
+def _whose(context: LockContext) -> str:
+    """Return what tells apart the records of projects that share a lock file; without dots, so it is no other's."""
+    shared = context.where and context.namespace
+    return f"@{_as_name(context.namespace).replace('.', '%2E')}" if shared else ""
+
+
+def _as_name(namespace: str) -> str:
+    return namespace.replace("%", "%25").replace("/", "%2F")
 
 
 def filesystem(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> str | None:

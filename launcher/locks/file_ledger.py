@@ -12,9 +12,9 @@ import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-from launcher.errors import LockNotObtained
+from launcher.errors import LockNotObtained, UsageError
 from launcher.locks import Holder, Owner, Record, State
 
 # Records of one step; its oldest go first, so that the file stays small through years of releases. Not over all steps:
@@ -28,7 +28,7 @@ T = TypeVar("T")
 class _Book:
     """The ledger file."""
 
-    schema: int = 1
+    schema: Literal[1] = 1  # another version's ledger is not guessed at
     records: tuple[Record, ...] = ()  # oldest first
 
 
@@ -53,13 +53,13 @@ class FileLedger:
         return next((r for r in reversed(self.records()) if (r.step, r.key) == (step, key)), None)
 
     def records(self) -> list[Record]:
-        """Return everything, oldest first; see `Ledger.records`."""
+        """Return everything, oldest first; see `Ledger.records`. Raises UsageError: trying again would not help."""
         try:
             book = _load(self.path, _Book) or _Book()
         except (ValueError, OSError) as error:
-            raise LockNotObtained(
+            raise UsageError(
                 f"the ledger {self.path} cannot be read: {error}",
-                cure="look at it; without the file every step counts as not done",
+                cure="repair it, or start the version that wrote it; if it is removed, every step counts as not done",
             ) from error
         return list(book.records)
 
@@ -76,30 +76,42 @@ class FileLedger:
             owner=self._owner,
             started_at=_now(),
         )
-        self._write(records, record)
+        try:
+            self._write(records, record)
+        except OSError as error:
+            raise LockNotObtained(
+                f"the ledger {self.path} cannot be written: {error.strerror}: step {step!r} was not begun",
+                cure="what cannot be recorded is not begun: make room or give the right to write",
+            ) from error
         return record
 
     def finish(self, record: Record, state: State, *, exit_code: int | None, tail: str) -> bool:
         """Write the end; see `Ledger.finish`."""
-        records = self.records()
+        records = self._records_at_the_end(record, exit_code)
         if record.token != max((r.token for r in records if r.step == record.step), default=0):
             return False
         end = replace(record, state=state, finished_at=_now(), exit_code=exit_code, tail=tail[-_TAIL_BYTES:])
-        self._write(records, end)
+        try:
+            self._write(records, end)
+        except OSError as error:
+            raise LockNotObtained(
+                f"{_ended(record, exit_code)}: the ledger {self.path} cannot be written: {error.strerror}",
+                cure="make room or give the right to write, and look whether the step may run twice",
+            ) from error
         return True
+
+    def _records_at_the_end(self, record: Record, exit_code: int | None) -> list[Record]:
+        try:
+            return self.records()
+        except UsageError as error:
+            raise UsageError(f"{_ended(record, exit_code)}: {error.message}", cure=error.cure) from error
 
     def _write(self, records: list[Record], record: Record) -> None:
         others = [r for r in records if (r.step, r.key) != (record.step, record.key)]
         dropped = [r for r in others if r.step == record.step][: 1 - _KEPT]
         kept = [r for r in others if r not in dropped]
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            save(self.path, _encoded(_Book(records=(*kept, record))))
-        except OSError as error:
-            raise LockNotObtained(
-                f"the ledger {self.path} cannot be written: {error.strerror}",
-                cure="what cannot be recorded is not begun: make room or give the right to write",
-            ) from error
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        save(self.path, _encoded(_Book(records=(*kept, record))))
 
 
 class HolderNote:
@@ -142,6 +154,11 @@ def save(path: Path, data: bytes) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _ended(record: Record, exit_code: int | None) -> str:
+    how = "without an exit code" if exit_code is None else f"with exit code {exit_code}"
+    return f"step {record.step!r} ended {how}, but that could not be recorded, so it will run again"
 
 
 def _load(path: Path, kind: type[T]) -> T | None:

@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from launcher.errors import UsageError
 from launcher.origin import Ignored, Origin, OriginKind, Sourced
-from launcher.settings.layers import Environment, Layer
+from launcher.settings.layers import SUM_WINS, Environment, Layer
 
 # gunicorn's name of a setting → ours
 NAMES: Mapping[str, str] = MappingProxyType(
@@ -156,7 +156,7 @@ def _says(answer: Mapping[str, object], environment: Environment, config: Source
     ignored: list[Ignored] = []
     if answer["computed"] and "workers" in file and not _asked_for_workers(environment):
         origin = file.pop("workers").origin
-        ignored.append(Ignored("workers", origin, "it is computed from the machine's cores: the sum wins"))
+        ignored.append(Ignored("workers", origin, f"it is computed from the machine's cores: {SUM_WINS}"))
     for values in (arguments, file):
         if (reload := values.pop("reload", None)) is not None and reload.value:
             because = "gunicorn's reloader does not restart ASGI workers: --reload is uvicorn's, for development"

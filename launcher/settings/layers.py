@@ -16,6 +16,7 @@ from launcher.settings.options import BY_NAME
 from launcher.settings.values import typed
 
 T = TypeVar("T")
+SUM_WINS = "the sum wins"  # said of a number of workers before it is known who gives another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,19 @@ class Merged:
         said = self.winners.pop(name, None)
         if said is not None:
             self.ignored.append(Ignored(name, said.origin, because))
+
+    def ignore(self, ignored: Iterable[Ignored]) -> None:
+        """Take over what has no effect; where another number of workers than the sum's wins, name who says it."""
+        winner = self._of_workers()
+        for item in ignored:
+            because = item.because.replace(SUM_WINS, winner) if item.name == "workers" else item.because
+            self.ignored.append(Ignored(item.name, item.origin, because))
+
+    def _of_workers(self) -> str:
+        reload, workers = self.said("reload", bool), self.said("workers", int)
+        if reload is not None and reload.value:
+            return f"{reload.origin} means one process"
+        return SUM_WINS if workers is None else f"{workers.origin} wins"
 
 
 def merge(layers: Iterable[Layer]) -> Merged:

@@ -55,7 +55,7 @@ def load(
     settle(merged)
     addresses = _addresses(layers, merged)
     ignored += [*files.ignored, *conventions.ignored, *addresses.ignored]
-    merged.ignored.extend(ignored)
+    merged.ignore(ignored)
     return assemble(
         merged,
         Asked(

@@ -44,7 +44,7 @@ TABLE: tuple[Option, ...] = (
     _app("factory", Kind.BOOLEAN, "APP is called to get the app.", default=False),
     _app("app_dir", Kind.PATH, "Import from here.", shown_default="working directory"),
     _app("env_file", Kind.PATH, "Environment variables, under those that are set."),
-    _app("plugins", Kind.TEXTS, "Modules with event hooks.", default=(), metavar="MODULE"),
+    _app("plugins", Kind.TEXTS, "Modules that bring step types, lock types or servers.", default=(), metavar="MODULE"),
     _bind("host", Kind.TEXT, "Address or name.", shown_default="0.0.0.0"),  # noqa: S104 - as `fastapi run`
     _bind("port", Kind.PORT, "Port; 0: any free one.", shown_default="8000"),
     _bind(
@@ -68,7 +68,12 @@ TABLE: tuple[Option, ...] = (
     ),
     _server("workers", Kind.WORKERS, "How many workers.", default="auto", flags=("-w",), metavar="N|auto"),
     _server("max_workers", Kind.COUNT, "The most that `auto` gives.", least=1),
-    _server("workers_per_core", Kind.NUMBER, "What `auto` takes for each CPU.", shown_default="1"),
+    _server(
+        "workers_per_core",
+        Kind.NUMBER,
+        "What `auto` takes for each CPU; when given, 2 in all at least.",
+        shown_default="1",
+    ),
     _server("plain", Kind.BOOLEAN, "The bare server after the steps.", default=False),
     _server("preload", Kind.BOOLEAN, "Import, then fork.", default=False, pair=True),
     _server("reload", Kind.BOOLEAN, "For development.", default=False, pair=True),
@@ -87,9 +92,7 @@ TABLE: tuple[Option, ...] = (
         shown_default="80%; 50% of a machine without a limit",
         metavar="80%|SIZE",
     ),
-    _memory(
-        "worker_memory_estimate", Kind.SIZE, "What one worker takes.", shown_default="measured, else a stated guess"
-    ),
+    _memory("worker_memory_estimate", Kind.SIZE, "What one worker takes.", shown_default="256MiB"),
     _memory("allow_overcommit", Kind.BOOLEAN, "Start one worker where none fits.", default=False),
     _memory("worker_memory_limit", Kind.SIZE, not_yet="recycle a worker above this size"),
     _prestart(
@@ -100,12 +103,18 @@ TABLE: tuple[Option, ...] = (
         words=("run", "wait", "check", "off"),
     ),
     _prestart("yes", Kind.BOOLEAN, "Ask nothing on a terminal.", default=False),
-    _prestart("lock", Kind.TEXT, "Under which lock the steps run.", default="auto", metavar="auto|file[:PATH]|URL"),
+    _prestart(
+        "lock",
+        Kind.TEXT,
+        "Under which lock of this host the steps run; plugins bring others.",
+        default="auto",
+        metavar="auto|file[:PATH]",
+    ),
     _prestart("lock_timeout", Kind.DURATION, "How long to wait for it.", default=900.0),
     _prestart(
         "namespace",
         Kind.TEXT,
-        "Part of the lock's name: applications that share a database do not wait for each other.",
+        "Part of the lock's and the ledger's name; of the ledger's alone with file:PATH.",
         metavar="NAME",
     ),
     _prestart(
@@ -126,7 +135,7 @@ TABLE: tuple[Option, ...] = (
         "worker_timeout",
         Kind.DURATION,
         "A worker silent for so long is replaced.",
-        shown_default="30s",
+        shown_default="30s with gunicorn",
         flags=("-t",),
         aliases=(Alias(("--timeout",)),),
     ),

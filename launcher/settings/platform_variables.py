@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from launcher.errors import UsageError
 from launcher.origin import Ignored, Origin, OriginKind, Sourced
-from launcher.settings.layers import Environment, Layer
+from launcher.settings.layers import SUM_WINS, Environment, Layer
 from launcher.settings.options import BY_NAME
 from launcher.settings.topics import StepSettings
 from launcher.settings.values import typed
@@ -138,6 +138,6 @@ def _add_workers(environment: Environment, values: dict[str, Sourced[object]], i
     if said is None:
         return
     if by is not None:
-        ignored.append(Ignored("workers", said.origin, f"it is a platform's guess (set by {by.value}): the sum wins"))
+        ignored.append(Ignored("workers", said.origin, f"it is a platform's guess (set by {by.value}): {SUM_WINS}"))
     else:
         values["workers"] = Sourced(said.value, said.origin)

@@ -41,6 +41,7 @@ def _step(table: Mapping[str, object], where: str, taken: Collection[str], *, wi
     kind = key.replace("_", "-") if key.replace("_", "-") in BUILT_IN else key
     return StepSettings(
         name=_name(table, where, kind, taken),
+        named="name" in table,
         type=kind,
         value=table[key],
         origin=Origin(OriginKind.FILE, where),
@@ -101,9 +102,12 @@ def _once_per(table: Mapping[str, object], where: str) -> OncePer | None:
 def _timeout_s(table: Mapping[str, object], where: str) -> float:
     value = table.get("timeout", _DEFAULT_TIMEOUT_S)
     try:
-        return seconds(str(value))
+        timeout_s = seconds(str(value))
+        if not timeout_s:
+            raise ValueError(f"{value!r} leaves no time to the step")  # noqa: TRY301 - one message for both
     except ValueError as error:
         raise UsageError(f"{where}: timeout: {error}", cure='write a duration, such as timeout = "5m"') from None
+    return timeout_s
 
 
 def _files(table: Mapping[str, object], where: str) -> tuple[str, ...]:

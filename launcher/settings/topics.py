@@ -70,6 +70,7 @@ class StepSettings:
     type: str
     value: object  # what stood beside the type's key: a string, a list of strings, ...
     origin: Origin
+    named: bool = True  # False: `name` is only the type, numbered; records then go by what the step does
     found: bool = False  # not configured: an alembic.ini was there
     once_per: OncePer | None = None  # None: the type's own default
     timeout_s: float = 600.0

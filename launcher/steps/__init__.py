@@ -27,6 +27,7 @@ class Command:
     environ: Mapping[str, str] = field(default_factory=dict)  # added to the launcher's own
     stdin: bytes = b""
     reports: bool = False  # the process may answer in bytes on descriptor $LAUNCHER_STEP_REPORT_FD
+    must_report: bool = False  # without an answer it is not done, whatever its exit code (`os._exit(0)`)
     exit_codes: Mapping[int, int] = field(default_factory=dict)  # its code -> the launcher's, where 10 is not right
 
 
@@ -53,6 +54,7 @@ class Due:
 
     due: bool | None
     because: str
+    fresh: bool = False  # what it works on is new: records about it from before do not count
 
 
 @runtime_checkable

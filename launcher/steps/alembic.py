@@ -7,30 +7,30 @@ certain goes to Alembic itself.
 
 from __future__ import annotations
 
-import functools
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from launcher.databases import CannotAsk, DatabaseUnreachable, TableMissing, ask, is_local, same
+from launcher.databases import CannotAsk, DatabaseUnreachable, TableMissing, ask, is_local
 from launcher.databases import url as databases
 from launcher.errors import ExitCode
 from launcher.settings.topics import OncePer, StepSettings
 from launcher.steps import Command, Due, Finished, StepContext, checking
-from launcher.steps.alembic_codes import UNKNOWN_REVISION
-from launcher.steps.alembic_memory import Table, fingerprint, recall, to_remember
+from launcher.steps.alembic_codes import PLACES, UNKNOWN_REVISION
+from launcher.steps.alembic_guess import by_variable
+from launcher.steps.alembic_memory import Basis, Table, fingerprint, holds, recall, sqlite_database, to_remember
 from launcher.steps.alembic_project import Project, found_alembic, read_project
 from launcher.steps.revisions import CannotTell, Revisions, read_revisions
 
 __all__ = ["UNKNOWN_REVISION", "AlembicStep", "found_alembic"]
 
-_VARIABLE = "DATABASE_URL"
-_DIALECTS = {"sqlite", "postgresql", "mysql", "mariadb"}  # whose quoting and errors are known here
 _CONNECT_TIMEOUT_S = 5.0
 _QUESTION_TIMEOUT_S = 8.0  # connecting, and one row
+_ASKING_S = 60.0  # env.py, to be asked: the step's own time is meant for migrations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,20 +59,38 @@ class AlembicStep:
         if self._target[0] in "+-" or ":" in self._target:
             raise checking.refusal(settings, f"target {self._target!r} would mean something else at each start")
         self._settings = settings
+        self._forget({})
+
+    def _forget(self, environ: Mapping[str, str]) -> None:
+        """Begin anew with this environment: a step between two looks may have exported another database."""
+        self._environ = environ
         self._table: Table | None = None  # as soon as it is known
         self._missing: Path | None = None  # the SQLite file that env.py would have created
+        self._basis: Basis | None = None  # of env.py's answer; None for what needs none
+        self._revisions: Revisions | None = None
 
     @property
     def is_local(self) -> bool | None:
         """Whether the database is on this machine; None while it is not known."""
         return is_local(self._table.url) if self._table else None
 
+    @property
+    def database(self) -> str | None:
+        """The database without password, for people and for records; None while it is not known."""
+        if self._missing is not None:
+            return sqlite_database(str(self._missing))
+        return self._table.database if self._table else None
+
     def due(self, context: StepContext) -> Due:
         """Compare the database with the migrations, without changing either."""
-        if self._missing is not None and not self._missing.exists():
-            return _nothing_yet(self._missing)
+        if self._environ is not context.environ:
+            self._forget(context.environ)
         try:
             project = read_project(context.cwd / self._value, self._section, context.cwd)
+            if self._basis and not holds(self._basis, project, context.cwd, context.environ):
+                self._forget(context.environ)
+            if self._missing is not None and not self._missing.exists():
+                return _nothing_yet(self._missing)
             if self._target in {"heads", "head"} and (table := self._known(project, context)):
                 return self._ask_database(table, project, context)
         except (CannotTell, OSError):
@@ -96,15 +114,20 @@ class AlembicStep:
 
     def _known(self, project: Project, context: StepContext) -> Table | None:
         """Return the version table when it is known without env.py: from this start, an earlier one, DATABASE_URL."""
-        if self._table is None:
+        if self._table is None or self._basis is None:
             kept = context.remembered(self._memory_key)
-            if kept is not None:
-                self._table = recall(kept, self._mark(project, context), context.cwd, context.environ)
-        return self._table or _by_variable(project, context)
+            if kept is not None and (found := recall(kept, project, context.cwd, context.environ)):
+                self._table, self._basis = found
+        if self._table is not None and self._basis is not None:
+            return self._table
+        return by_variable(project, context.cwd, context.environ)
 
     def _ask_database(self, table: Table, project: Project, context: StepContext) -> Due:
         """Answer by one question. Raises CannotTell."""
-        revisions = self._revisions(project)
+        self._table, self._missing = table, None
+        revisions = self._revisions = self._revisions or read_revisions(
+            project.version_folders, recursive=project.recursive
+        )
         if self._target == "head" and len(revisions.heads) > 1:
             raise CannotTell("several heads")
         try:
@@ -112,21 +135,23 @@ class AlembicStep:
         except CannotAsk as error:
             raise CannotTell(str(error)) from None
         except TableMissing as error:
-            return Due(due=True, because=f"nothing has been migrated yet: {error}")
+            return Due(due=True, because=f"nothing has been migrated yet: {error}", fresh=True)
         except (DatabaseUnreachable, TimeoutError) as error:
             return Due(due=None, because=f"the database could not be asked: {error}")
-        self._table = table
         unknown = rows - revisions.ids
         pending = not rows >= revisions.heads
         return _answer([State(rows=rows, heads=revisions.heads, unknown=unknown, pending=pending)], context)
 
     def _ask_env_py(self, context: StepContext) -> Due:
         """Let the project's own env.py open its databases, and compare each."""
-        result = context.run(self._child("ask", context), timeout_s=self._settings.timeout_s)
+        result = context.run(self._child("ask", context), timeout_s=min(self._settings.timeout_s, _ASKING_S))
         told = _decoded(result.report)
         if result.ok and told.get("missing"):
-            self._missing = context.cwd / told["missing"]
-            return _nothing_yet(self._missing)
+            missing = Path(os.path.normpath(context.cwd / told["missing"]))
+            self._forget(context.environ)
+            if basis := self._basis_of(told, context):
+                self._missing, self._basis = missing, basis
+            return _nothing_yet(missing)
         if not result.ok or not told.get("databases"):
             return Due(due=None, because=f"env.py could not be asked: {_why(result)}")
         self._learn(told, context)  # when it is due as well: the look under the lock is then one question
@@ -134,21 +159,27 @@ class AlembicStep:
 
     def _learn(self, told: Mapping[str, Any], context: StepContext) -> None:
         """Keep how to ask next time, if there is one database and it answers a plain question in the same way."""
-        tables = [_table(each) for each in told.get("databases", ())]
-        if len(tables) != 1:
-            return
+        self._forget(context.environ)
+        kept = None
+        try:
+            basis, table = self._basis_of(told, context), _one_table(told, context)
+            if basis is not None and table is not None:
+                self._table, self._basis = table, basis
+                kept = to_remember(table, basis, context.cwd, context.environ)
+        except (CannotTell, DatabaseUnreachable, TimeoutError, OSError, ValueError):
+            pass  # it only costs the next start some time
+        if kept or context.remembered(self._memory_key):
+            context.remember(self._memory_key, kept)
+
+    def _basis_of(self, told: Mapping[str, Any], context: StepContext) -> Basis | None:
+        """Return what this answer of env.py rests on, or None when that cannot be told."""
+        if not isinstance(opened := told.get("opened"), list):
+            return None
         try:
             project = read_project(context.cwd / self._value, self._section, context.cwd)
-            table = Table(
-                url=databases.absolute(tables[0].url, context.cwd), name=tables[0].name, schema=tables[0].schema
-            )
-            if not _rows_or_none(table, context) >= frozenset(told["databases"][0]["rows"]):
-                return
-            self._table = table
-            if kept := to_remember(table, self._mark(project, context), context.cwd, context.environ):
-                context.remember(self._memory_key, kept)
-        except (CannotTell, DatabaseUnreachable, TimeoutError, OSError, ValueError):
-            return  # it only costs the next start some time
+            return Basis(mark=fingerprint(project, context.cwd, context.environ, opened), opened=tuple(opened))
+        except (CannotTell, OSError):
+            return None
 
     def _child(self, what: str, context: StepContext, exit_codes: Mapping[int, int] | None = None) -> Command:
         asked = {
@@ -161,6 +192,7 @@ class AlembicStep:
         return Command(
             argv=(sys.executable, "-P", "-m", "launcher.steps.alembic_child", what, json.dumps(asked)),
             reports=True,
+            must_report=True,
             exit_codes=exit_codes or {},
         )
 
@@ -168,54 +200,36 @@ class AlembicStep:
     def _memory_key(self) -> str:
         return f"alembic {self._value} [{self._section}]"
 
-    def _mark(self, project: Project, context: StepContext) -> str:
-        return fingerprint(project, context.cwd, context.environ)
-
-    @functools.cache  # noqa: B019 - one step object per start; the files do not change under it
-    def _revisions(self, project: Project) -> Revisions:
-        return read_revisions(project.version_folders, recursive=project.recursive)
-
 
 def _nothing_yet(missing: Path) -> Due:
-    return Due(due=True, because=f"nothing has been migrated yet: there is no file {missing}")
+    return Due(due=True, because=f"nothing has been migrated yet: there is no file {missing}", fresh=True)
 
 
-def _by_variable(project: Project, context: StepContext) -> Table | None:
-    """Return DATABASE_URL's version table, if nothing speaks against that being the one env.py migrates."""
-    value = context.environ.get(_VARIABLE, "").strip()
-    try:
-        known = databases.parse(value).dialect in _DIALECTS
-    except ValueError:
+def _one_table(told: Mapping[str, Any], context: StepContext) -> Table | None:
+    """Return the version table that env.py told of, if a plain connection sees the same one. Raises CannotTell, ..."""
+    if len(told.get("databases", ())) != 1:
         return None
-    rivals = (other for name, other in context.environ.items() if name != _VARIABLE and "://" in other)
-    if not known or "%" in value.rpartition("/")[2] or any(_is_rival(other, value) for other in rivals):
+    [each] = told["databases"]
+    url = databases.absolute(each["url"], context.cwd)
+    table = Table(url=url, name=each["version_table"], schema=each["version_table_schema"])
+    place = PLACES.get(databases.parse(url).dialect)
+    try:  # before the first migration there is no table, and so there are no rows
+        rows = _rows(table, context)
+    except TableMissing:
+        rows = frozenset()
+    if place is None or rows != frozenset(each["rows"]):
         return None
-    if project.is_unusual() or not project.mentions(_VARIABLE, context.cwd):
-        return None
-    return Table(url=databases.absolute(value, context.cwd))
-
-
-def _is_rival(other: str, url: str) -> bool:
-    """Whether another variable names another database of the same kind: env.py may mean that one."""
-    try:
-        return databases.parse(other).dialect == databases.parse(url).dialect and not same(other, url)
-    except ValueError:
-        return False
+    return table if [list(map(str, row)) for row in _asked(url, place, context)] == [each["place"]] else None
 
 
 def _rows(table: Table, context: StepContext) -> frozenset[str]:
-    answer = context.off_thread(
-        lambda: ask(table.url, table.question, connect_timeout_s=_CONNECT_TIMEOUT_S), timeout_s=_QUESTION_TIMEOUT_S
+    return frozenset(str(row[0]) for row in _asked(table.url, table.question, context))
+
+
+def _asked(url: str, question: str, context: StepContext) -> list[tuple[object, ...]]:
+    return context.off_thread(
+        lambda: ask(url, question, connect_timeout_s=_CONNECT_TIMEOUT_S), timeout_s=_QUESTION_TIMEOUT_S
     )
-    return frozenset(str(row[0]) for row in answer)
-
-
-def _rows_or_none(table: Table, context: StepContext) -> frozenset[str]:
-    """Return the rows; before the first migration there is no table, and so there are none."""
-    try:
-        return _rows(table, context)
-    except TableMissing:
-        return frozenset()
 
 
 def _answer(states: list[State], context: StepContext) -> Due:
@@ -225,10 +239,11 @@ def _answer(states: list[State], context: StepContext) -> Due:
         due = any(state.pending and not state.unknown for state in states)
         return Due(due=due if context.on_unknown_revision == "start" else True, because=text)
     pending = next((state for state in states if state.pending), None)
-    shown = pending or states[0]
+    shown, fresh = pending or states[0], not any(state.rows for state in states)
     if pending is None:
-        return Due(due=False, because=f"the database is at {_listed(shown.rows)}")
-    return Due(due=True, because=f"database at {_listed(shown.rows)}, heads {_listed(shown.heads)}")
+        return Due(due=False, because=f"the database is at {_listed(shown.rows)}", fresh=fresh)
+    because = f"database at {_listed(shown.rows)}, heads {_listed(shown.heads)}"
+    return Due(due=True, because=because, fresh=fresh)
 
 
 def _why(result: Finished) -> str:
@@ -252,7 +267,3 @@ def _decoded(report: bytes) -> Mapping[str, Any]:
 def _state(told: Mapping[str, Any]) -> State:
     rows, heads, unknown = (frozenset(map(str, told[name])) for name in ("rows", "heads", "unknown"))
     return State(rows=rows, heads=heads, unknown=unknown, pending=bool(told["pending"]))
-
-
-def _table(told: Mapping[str, Any]) -> Table:
-    return Table(url=told["url"], name=told["version_table"], schema=told["version_table_schema"])

@@ -1,8 +1,9 @@
 """What does the process of an Alembic step do?
 
-`python -P -m launcher.steps.alembic_child ask|upgrade JSON`. Both run the project's env.py online, the way `alembic
-current` and `alembic upgrade` do; `ask` makes no step and changes nothing. Which databases env.py opened is answered as
-JSON on the report descriptor and nowhere else: their URLs are complete.
+`python -P -m launcher.steps.alembic_child ask|upgrade|check JSON`. All run the project's env.py online, the way
+`alembic current` and `alembic upgrade` do; `ask` makes no step and changes nothing, and the same look after an upgrade
+tells whether it was committed. Which databases env.py opened is answered as JSON on the report descriptor and nowhere
+else: their URLs are complete.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ import alembic.runtime.environment
 import alembic.script
 import alembic.util
 
-from launcher.steps.alembic_codes import UNKNOWN_REVISION
+from launcher.steps.alembic_codes import PLACES, UNKNOWN_REVISION
+from launcher.steps.alembic_watch import NoFile, Watch
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
+    from sqlalchemy import Connection
 
 Told = dict[str, Any]
 
@@ -34,28 +37,30 @@ class UnknownRevision(BaseException):
     """The database is at revisions that no migration of this image has. Not for an `except Exception` in env.py."""
 
 
-class NoFile(BaseException):
-    """env.py is about to create an empty SQLite file, only to be asked what is in it."""
-
-
 def main(what: str, asked: Told) -> int:
     """Do it, report, and return the exit code."""
     told: Told = {"databases": []}
     if what == "upgrade":  # a migration may move data, and then there is garbage; a question is over at once
         gc.enable()
     try:
-        code = _upgrade(asked, told) if what == "upgrade" else _ask(asked, told)
+        code = {"ask": _ask, "upgrade": _upgrade, "check": _check}[what](asked, told)
     except alembic.util.CommandError as error:
-        sys.stderr.write(f"FAILED: {error}\n")
-        return 1
+        return _failed(f"FAILED: {error}")
     except UnknownRevision as error:
         sys.stderr.write(f"{error}\n")
         return UNKNOWN_REVISION
+    except SystemExit as error:
+        return _failed(f"env.py ended the process by itself: sys.exit({error.code!r})")
     descriptor = os.environ.get("LAUNCHER_STEP_REPORT_FD")
     if descriptor is not None:
         with os.fdopen(int(descriptor), "wb") as report:
             report.write(json.dumps(told).encode())
     return code
+
+
+def _failed(why: str) -> int:
+    sys.stderr.write(f"{why}\n")
+    return 1
 
 
 def _configured(asked: Told) -> tuple[alembic.config.Config, ScriptDirectory]:
@@ -71,47 +76,83 @@ def _configured(asked: Told) -> tuple[alembic.config.Config, ScriptDirectory]:
 
 
 def _ask(asked: Told, told: Told) -> int:
-    config, script = _configured(asked)
-
-    def look(_rows: object, context: MigrationContext) -> list[object]:
-        told["databases"].append(_state(context, script, asked["target"]))
-        return []
-
-    asking = True
-
-    def no_new_file(event: str, arguments: tuple[Any, ...]) -> None:
-        """Stop `sqlite3.connect` before it creates a file (audit events: PEP 578); a hook cannot be removed."""
-        if asking and event == "sqlite3.connect":
-            _check_is_there(arguments[0])
-
-    sys.addaudithook(no_new_file)
-    try:
-        _run(config, script, look, dont_mutate=True)
-    except NoFile as error:
-        told["missing"] = str(error)
-    finally:
-        asking = False
+    """Report the state of each database that env.py configures."""
+    _look(asked, *_configured(asked), told, Watch(creates_files=False))
     return 0
 
 
 def _upgrade(asked: Told, told: Told) -> int:
     config, script = _configured(asked)
-    target = asked["target"]
     contexts: list[MigrationContext] = []
+    behind: list[str] = []  # databases ahead of this image, left as they are
 
     def steps(rows: Any, context: MigrationContext) -> list[Any]:
-        unknown = _unknown(context.get_current_heads(), script)
-        if unknown:
+        if unknown := _unknown(context.get_current_heads(), script):
             _unknown_found(unknown, asked["on_unknown_revision"])
+            behind.extend(unknown)
             return []
         contexts.append(context)
         # What alembic.command.upgrade hands over at this place; it has no way in for the look before it.
-        return script._upgrade_revs(target, rows)  # noqa: SLF001 - see above
+        return script._upgrade_revs(asked["target"], rows)  # noqa: SLF001 - see above
 
-    _run(config, script, steps, destination_rev=target)
-    heads = _heads(script, target)
-    told["databases"] = [{**_table(context), "rows": heads} for context in contexts]
+    watch = Watch(creates_files=True)
+    with watch:
+        _run(config, script, steps, destination_rev=asked["target"])
+    if not contexts and not behind:
+        return _failed("env.py configured no database: nothing was migrated")
+    try:
+        _let_go(contexts)
+        _look(asked, config, script, told, watch)
+    except Exception:  # noqa: BLE001 - whatever an env.py raises that cannot be run twice: it is run in a new process
+        sys.stderr.flush()
+        argv = [sys.executable, "-P", "-m", "launcher.steps.alembic_child", "check", json.dumps(asked)]
+        os.execv(sys.executable, argv)
+    return _committed(told)
+
+
+def _check(asked: Told, told: Told) -> int:
+    """Report as `ask` does, and fail when an upgrade has left anything to do."""
+    _ask(asked, told)
+    return _committed(told)
+
+
+def _committed(told: Told) -> int:
+    """Return 1 when there is still something to do after an upgrade: SQLAlchemy 2 rolls back what nobody commits."""
+    left = [state for state in told["databases"] if state["pending"] and not state["unknown"]]
+    if told.get("missing"):
+        return _failed(f"env.py did not commit: there is no file {told['missing']}")
+    if not told["databases"]:
+        return _failed("env.py configured no database when it was asked what it had done")
+    if left:
+        rows, heads = (", ".join(sorted(left[0][name])) or "no revision" for name in ("rows", "heads"))
+        return _failed(f"env.py did not commit: the database is still at {rows}, heads {heads}")
     return 0
+
+
+def _let_go(contexts: list[MigrationContext]) -> None:
+    """Let a second run see nothing of the first: not its open transaction, not connections of an event loop's end."""
+    for context in contexts:
+        if (connection := context.connection) is not None:
+            is_async = connection.dialect.is_async
+            if not is_async:
+                connection.close()
+            connection.engine.dispose(close=not is_async)
+    contexts.clear()
+
+
+def _look(asked: Told, config: alembic.config.Config, script: ScriptDirectory, told: Told, watch: Watch) -> None:
+    """Run env.py without a step; tell each database's state, and which files it went by."""
+
+    def look(_rows: object, context: MigrationContext) -> list[object]:
+        told["databases"].append(_state(context, script, asked["target"]))
+        return []
+
+    try:
+        with watch:
+            _run(config, script, look, dont_mutate=True)
+    except NoFile as error:
+        told["missing"] = str(error)
+    told["opened"] = watch.opened({Path(each.path).parent for each in script.walk_revisions()})
 
 
 def _run(config: alembic.config.Config, script: ScriptDirectory, function: Any, **options: Any) -> None:
@@ -133,7 +174,7 @@ def _state(context: MigrationContext, script: ScriptDirectory, target: str) -> T
     unknown = _unknown(rows, script)
     # Nothing between the rows and the target: what `upgrade` itself goes by, dependencies and branches included.
     pending = bool(unknown) or any(True for _ in script.iterate_revisions(target, rows, implicit_base=True))
-    heads = _heads(script, target)
+    heads = sorted(revision.revision for revision in script.get_revisions(target))
     return {**_table(context), "rows": rows, "heads": heads, "unknown": unknown, "pending": pending}
 
 
@@ -143,23 +184,26 @@ def _table(context: MigrationContext) -> Told:
         "url": connection.engine.url.render_as_string(hide_password=False) if connection is not None else "",
         "version_table": context.version_table,
         "version_table_schema": context.version_table_schema,
+        "place": _place(connection),
     }
 
 
-def _heads(script: ScriptDirectory, target: str) -> list[str]:
-    return sorted(revision.revision for revision in script.get_revisions(target))
+def _place(connection: Connection | None) -> list[str] | None:
+    """Return where this connection looks up its tables, or None when that cannot be said."""
+    question = PLACES.get(connection.dialect.name) if connection is not None else None
+    if connection is None or question is None:
+        return None
+    try:
+        row = connection.exec_driver_sql(question).one()
+    except Exception:  # noqa: BLE001 - every driver has its own, and without an answer env.py is asked next time too
+        return None
+    return [str(value) for value in row]
 
 
 def _unknown(rows: tuple[str, ...], script: ScriptDirectory) -> list[str]:
     """Return the rows of the version table that no migration has; a shortened id is not one."""
     known = {revision.revision for revision in script.walk_revisions()}
     return sorted(set(rows) - known)
-
-
-def _check_is_there(database: object) -> None:
-    path = os.fsdecode(database) if isinstance(database, str | bytes | os.PathLike) else ""
-    if path and path != ":memory:" and not path.startswith("file:") and not Path(path).exists():
-        raise NoFile(path)
 
 
 if __name__ == "__main__":

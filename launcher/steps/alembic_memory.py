@@ -7,8 +7,11 @@ not so, env.py is asked again, which only costs time.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,10 +46,33 @@ class Table:
         names = [part.replace(mark, mark * 2) for part in (self.schema, self.name) if part]
         return f"SELECT version_num FROM {'.'.join(f'{mark}{name}{mark}' for name in names)}"  # noqa: S608 - quoted
 
+    @property
+    def database(self) -> str:
+        """The database, without user, password and options: `sqlite:/path`, `postgresql://host:5432/name`."""
+        parts = databases.parse(self.url)
+        if parts.dialect == "sqlite":
+            return sqlite_database(parts.database or ":memory:")
+        hosts = ",".join(host if port is None else f"{host}:{port}" for host, port in parts.hosts)
+        return databases.redact(f"{parts.dialect}://{hosts}/{parts.database}")
 
-def to_remember(table: Table, mark: str, cwd: Path, environ: Mapping[str, str]) -> dict[str, object] | None:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """What an answer of env.py rests on: it holds as long as the mark is the same."""
+
+    mark: str
+    opened: tuple[str, ...]
+
+
+def sqlite_database(path: str) -> str:
+    """Return how a SQLite file is called as a database."""
+    return f"sqlite:{path}"
+
+
+def to_remember(table: Table, basis: Basis, cwd: Path, environ: Mapping[str, str]) -> dict[str, object] | None:
     """Return what may be kept (JSON), or None when the URL could only be kept with its password."""
-    kept: dict[str, object] = {"mark": mark, "name": table.name, "schema": table.schema}
+    kept: dict[str, object] = {"mark": basis.mark, "opened": list(basis.opened)}
+    kept |= {"name": table.name, "schema": table.schema}
     for name in sorted(environ, key=lambda each: (environ[each] != table.url, each)):
         if "://" in environ[name] and _is(environ[name], table.url, cwd):
             return kept | {"variable": name}
@@ -55,22 +81,44 @@ def to_remember(table: Table, mark: str, cwd: Path, environ: Mapping[str, str]) 
     return kept | {"url": databases.absolute(table.url, cwd)}
 
 
-def recall(kept: object, mark: str, cwd: Path, environ: Mapping[str, str]) -> Table | None:
+def recall(kept: object, project: Project, cwd: Path, environ: Mapping[str, str]) -> tuple[Table, Basis] | None:
     """Return the table that was kept, or None when it is not known or anything has changed since."""
-    if not isinstance(kept, dict) or kept.get("mark") != mark:
+    if not isinstance(kept, dict) or not isinstance(opened := kept.get("opened"), list):
+        return None
+    basis = Basis(mark=str(kept.get("mark")), opened=tuple(map(str, opened)))
+    if not holds(basis, project, cwd, environ):
         return None
     url = environ.get(str(kept["variable"])) if "variable" in kept else kept.get("url")
     name, schema = kept.get("name"), kept.get("schema")
     if not isinstance(url, str) or not isinstance(name, str) or not isinstance(schema, str | None):
         return None
-    return Table(url=databases.absolute(url, cwd), name=name, schema=schema)
+    return Table(url=databases.absolute(url, cwd), name=name, schema=schema), basis
 
 
-def fingerprint(project: Project, cwd: Path, environ: Mapping[str, str]) -> str:
-    """Return a hash (hex) of what env.py may choose its database by: source, configuration, environment, secrets."""
-    variables = sorted(f"{name}={value}" for name, value in environ.items() if not _is_volatile(name))
-    first = hashlib.sha256("\0".join(variables).encode(errors="surrogateescape")).digest()
-    return hash_files(sorted({*source_files(cwd), *_beside(project, cwd, environ)}), first=first)
+def holds(basis: Basis, project: Project, cwd: Path, environ: Mapping[str, str]) -> bool:
+    """Whether everything that env.py's answer may depend on is as it was."""
+    return basis.mark == fingerprint(project, cwd, environ, basis.opened)
+
+
+def fingerprint(project: Project, cwd: Path, environ: Mapping[str, str], opened: Sequence[str] = ()) -> str:
+    """Return a hash (hex) of what env.py may choose its database by.
+
+    Source, configuration, environment, secrets, the files it opened, and when something was last installed.
+    """
+    told = sorted(f"{name}={value}" for name, value in environ.items() if not _is_volatile(name))
+    first = hashlib.sha256("\0".join([*told, "", *_installed()]).encode(errors="surrogateescape")).digest()
+    files = {*source_files(cwd), *_beside(project, cwd, environ)}
+    known = {os.fspath(path) for _, path in files}
+    files |= {(path, Path(path)) for path in opened if path not in known}
+    return hash_files(sorted(files), first=first)
+
+
+def _installed() -> Iterator[str]:
+    """Yield the folders of installed packages with their times (ns): an application may be one of the packages."""
+    for folder in sys.path:
+        if folder.rstrip("/").endswith("-packages"):
+            with contextlib.suppress(OSError):
+                yield f"{folder} {Path(folder).stat().st_mtime_ns}"
 
 
 def _is_volatile(name: str) -> bool:

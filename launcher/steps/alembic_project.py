@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.own_source import source_files
 from launcher.steps.revisions import CannotTell
 
 PYPROJECT = "pyproject.toml"
@@ -22,6 +21,12 @@ _LEGACY_SEPARATOR = re.compile(r", *|(?: +)")
 _UNUSUAL_IN_ENV_PY = re.compile(rb"(?m)\*\*|^\s*(?:async\s+)?for\s.+:\s*(?:#.*)?$")
 # With one of these in env.py or the ini, a plain question to one URL may read another table than Alembic does.
 _UNUSUAL = re.compile(rb"(?im)version_table|search_path|schema_translate_map|set\s+role|tenant|^\s*databases\s*=")
+# What env.py imports by name from the application, and those names that may bring a database with them.
+_IMPORTED = re.compile(
+    rb"(?m)^[ \t]*from\s+(?!(?:sqlalchemy|sqlmodel|alembic|logging|typing|urllib)\b)\S+\s+import\s+(\([^)]*\)|[^\n]*)"
+)
+_CHOICE = re.compile(rb"(?i)(?:engine|connection|ur[il]|dsn|settings?|config)s?\b")
+_ENGINE_OF_ANOTHER = re.compile(rb"(?<!\bsqlalchemy)\.engine\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +45,16 @@ class Project:
             return True
         return any(_UNUSUAL.search(content) for content in (env_py, self.config.read_bytes()))
 
-    def mentions(self, name: str, cwd: Path) -> bool:
-        """Whether env.py, the configuration or any of the application's own Python has the word, in any case."""
-        word = re.compile(re.escape(name.encode()), re.IGNORECASE)
-        if any(word.search(path.read_bytes()) for path in (self.env_py, self.config)):
-            return True
-        sources = (path for relative, path in source_files(cwd) if relative.endswith(".py") and path.is_file())
-        return any(word.search(path.read_bytes()) for path in sources)
+    def reads(self, name: str) -> bool:
+        """Whether env.py or the configuration has the name in quotes, and env.py takes no engine or URL from elsewhere.
+
+        The word anywhere else in the project says nothing about what env.py uses.
+        """
+        env_py = self.env_py.read_bytes()
+        if _ENGINE_OF_ANOTHER.search(env_py) or any(_CHOICE.search(names) for names in _IMPORTED.findall(env_py)):
+            return False
+        quoted = re.compile(rb"(?m)^[^#;\n]*([\"'])" + re.escape(name.encode()) + rb"\1")
+        return any(quoted.search(content) for content in (env_py, self.config.read_bytes()))
 
 
 def found_alembic(cwd: Path) -> Path | None:

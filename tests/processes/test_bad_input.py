@@ -139,6 +139,33 @@ def test_options_that_cannot_be_taken(launch: Launch, project: MakeProject, word
     assert times(folder) == 0
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, "\udcff"], ids=["empty label", "long label", "no text"])
+def test_a_host_that_is_no_name(launch: Launch, project: MakeProject, host: str) -> None:
+    """2 and the variable, and no traceback, for what the resolver does not even look up."""
+    folder = project({"main.py": APP, "seed.py": APPENDS, "launcher.toml": toml('run = "{python} seed.py"')})
+    launched = launch("run", "--port", str(free_port()), cwd=folder, env={"HOST": host})
+    message = refused(launched, 2)
+
+    assert "HOST" in message
+    assert "Traceback" not in launched.stderr
+    assert times(folder) == 0
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", '{"schema": 9, "records": []}'], ids=["empty", "torn", "another version's"]
+)
+def test_a_ledger_that_cannot_be_read(launch: Launch, project: MakeProject, content: str) -> None:
+    """2, not "try again", with the file and what to do; nothing is run."""
+    step = toml('run = "{python} seed.py"\nonce_per = "database"')
+    folder = project({"main.py": APP, "seed.py": APPENDS, "launcher.toml": step})
+    (folder / ".launcher").mkdir()
+    (folder / ".launcher" / "prestart.ledger.json").write_text(content)
+    message = refused(launch("prestart", cwd=folder), 2)
+
+    assert [word for word in ("prestart.ledger.json", "counts as not done") if word not in message] == []
+    assert times(folder) == 0
+
+
 @pytest.mark.parametrize("value", ["0", "2.5", "abc", "-1"])
 def test_a_number_of_workers_that_is_none(launch: Launch, project: MakeProject, value: str) -> None:
     """WEB_CONCURRENCY that is no whole number from 1 on: 2, with the variable, the value and what may stand there."""
@@ -233,5 +260,5 @@ class TestReadOnly:
         """Remove the lock's folder, which is outside of the test's own."""
         planned = launched.event("launcher.steps_planned")
         path = planned["lock"].removeprefix("file ").partition(",")[0] if planned else ""
-        if "/launcher-0/" in path:
+        if "/launcher-" in path:
             shutil.rmtree(path.rpartition("/")[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -237,7 +238,9 @@ def test_a_full_disk_leaves_the_ledger_as_it_was(spawn: Spawner, folder: Path) -
     (folder / "place").mkdir()
     said = attempt(spawn, folder, where="place/a.lock", mount="mount -t tmpfs -o size=8k none place")
 
-    assert said.startswith("taken UnixFileLock | LockNotObtained: the ledger ")
+    assert said.startswith(
+        "taken UnixFileLock | LockNotObtained: step 'seed' ended with exit code 0, but that could not"
+    )
     assert "No space left on device" in said
     assert said.endswith("| 2 records")
 
@@ -284,4 +287,44 @@ def test_a_read_only_project_has_a_private_place(spawn: Spawner, folder: Path) -
 
     assert [0, 0] == statuses, str(places[0])
     assert 1 == len(chosen)
-    assert f"launcher-{os.getuid()}" == Path(chosen.pop()).parent.name
+    assert re.fullmatch(rf"launcher-[0-9a-f]{{16}}-{os.getuid()}", Path(chosen.pop()).name)
+
+
+# Three users of one project that only root may write: who has a lock keeps it until all have tried.
+USERS = """
+from common import *
+import filelock._soft, launcher.state
+reads, writes = os.pipe()
+for uid in (4321, 4322, 0):
+    if os.fork() == 0:
+        os.setgroups([])
+        os.setgid(uid)
+        os.setuid(uid)
+        try:
+            lock = contender()
+            held = lock.try_acquire()
+            os.write(writes, f"{uid} {'busy' if held is None else 'taken'}\\n".encode())
+        except LauncherError as error:
+            os.write(writes, f"{uid} exit code {error.exit_code}: {error.message}\\n".encode())
+        signal.pause()
+with open(reads) as said:
+    for _ in range(3):
+        print(said.readline(), end="", flush=True)
+os.killpg(0, signal.SIGKILL)
+"""
+
+
+@as_root
+def test_three_users_never_have_two_locks(spawn: Spawner, folder: Path) -> None:
+    """Three users start one project at once: at most one has a lock, the others are told why, with exit code 2."""
+    (folder / "users.py").write_text(USERS)
+    (folder / "app").mkdir()
+    own_tmp = "for d in /var/tmp /tmp /dev/shm; do mount -t tmpfs -o mode=1777 none $d; done; cd app"
+    command = [*elsewhere(own_tmp), sys.executable, "../users.py"]
+    launched = spawn(command, cwd=folder, env={"PYTHONPATH": os.pathsep.join(["/mnt", *sys.path])})
+    launched.wait()
+    said = launched.stdout.splitlines()
+
+    assert 3 == len(said), str(launched)
+    assert sum(line.endswith("taken") for line in said) <= 1, said
+    assert [] == [line for line in said if not line.endswith("taken") and "exit code 2: " not in line]

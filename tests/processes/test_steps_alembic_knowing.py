@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
 
 from launcher.steps.alembic import AlembicStep
-from support.alembic_projects import ASYNC_ENV, INI, SYNC_ENV, alembic_project, migration
+from support.alembic_projects import ASYNC_ENV, INI, SYNC_ENV, URL_OF_ENV, alembic_project, migration
 from support.alembic_starts import Started, put_rows, rows
 from support.step_context import settings
 
@@ -78,18 +79,35 @@ def test_database_url_counts_only_where_it_is_named(project: MakeProject, tmp_pa
     assert (True, ["ask"]) == (due, children)
 
 
-def test_database_url_counts_where_the_application_names_it(project: MakeProject, tmp_path: Path) -> None:
-    """A settings module beside env.py is enough; the word may be in lower case."""
-    env = SYNC_ENV.replace(
-        'os.environ.get("DATABASE_URL") or context.config.get_main_option("sqlalchemy.url")', "config.url"
-    )
-    files = alembic_project(env.replace("import os", "from app import config"))
-    files["app/config.py"] = "import os\nurl = {k.lower(): v for k, v in os.environ.items()}['database_url']\n"
-    start = Started(project(files), {"DATABASE_URL": f"sqlite:///{tmp_path}/data.db"})
-    upgraded = start.upgrade()
-    start.context.memory.clear()
+def test_database_url_named_elsewhere_in_the_application_is_not_believed(project: MakeProject, tmp_path: Path) -> None:
+    """A settings module may read it and env.py go by another: env.py is asked once, and then it is known."""
+    env = SYNC_ENV.replace(URL_OF_ENV, "config.url").replace("import os", "from app import config")
+    settings_of_app = "import os\nos.environ['DATABASE_URL']\nurl = 'sqlite:///app.db'\n"
+    put_rows(tmp_path / "other.db", "r2")
+    files = alembic_project(env) | {"app/config.py": settings_of_app}
+    start = Started(project(files), {"DATABASE_URL": f"sqlite:///{tmp_path}/other.db"})
+    before = start.due()
+    start.upgrade()
+    after = start.due()
 
-    assert (0, (False, "the database is at r2", [])) == (upgraded[0], start.due())
+    assert ((True, ["ask"]), (False, [])) == ((before[0], before[2]), (after[0], after[2]))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["from app import engine", "from app import get_engine as made", "import app; made = app.engine"],
+    ids=["engine", "made", "attribute"],
+)
+def test_an_engine_from_elsewhere_is_asked(project: MakeProject, tmp_path: Path, line: str) -> None:
+    """env.py names DATABASE_URL and takes its engine from a module: that one may be another database's."""
+    env = f"{line}\n" + textwrap.dedent(SYNC_ENV).replace("engine.connect()", "app.engine.connect()")
+    app = "from sqlalchemy import create_engine\nengine = create_engine('sqlite:///app.db')\nget_engine = None\n"
+    put_rows(tmp_path / "other.db", "r2")
+    env = "import app\n" + env
+    start = Started(project(alembic_project(env) | {"app.py": app}), {"DATABASE_URL": f"sqlite:///{tmp_path}/other.db"})
+    due, _, children = start.due()
+
+    assert (True, ["ask"]) == (due, children)
 
 
 @pytest.mark.parametrize(

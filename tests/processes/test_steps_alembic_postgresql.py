@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 
 from launcher.steps.alembic import AlembicStep
 from support.alembic_projects import ASYNC_ENV, SYNC_ENV, URL_OF_ENV, alembic_project
@@ -96,3 +97,50 @@ def test_a_search_path_of_the_role_is_seen_as_alembic_sees_it(project: MakeProje
         connection.execute("ALTER DATABASE schemas SET search_path = fresh")
 
     assert (True, []) == (start.due()[0], start.due()[2])
+
+
+@pytest.mark.parametrize("there", [(), ("r2",)], ids=["nothing there", "the same revision"])
+def test_a_search_path_of_the_engine_is_never_overlooked(
+    project: MakeProject, postgresql: PostgreSQL, there: tuple[str, ...]
+) -> None:
+    """A table at head in the schema of a plain connection is not the one that env.py migrates, whatever both say."""
+    url = postgresql.url(f"tenants{len(there)}", "psycopg")
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        for schema, revisions in {"public": ("r2",), "tenant": there}.items():
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+            connection.execute(f"CREATE TABLE {schema}.alembic_version (version_num varchar(32))")
+            for revision in revisions:
+                insert = SQL("INSERT INTO {} VALUES (%s)").format(Identifier(schema, "alembic_version"))
+                connection.execute(insert, [revision])
+    app = (
+        "import os\nfrom sqlalchemy import create_engine\n"
+        "engine = create_engine(os.environ['APP_DB'], connect_args={'options': '-c search_path=tenant'})\n"
+    )
+    env = (
+        "from alembic import context\nfrom app import engine\nwith engine.connect() as connection:\n"
+        "    context.configure(connection=connection)\n"
+        "    with context.begin_transaction():\n        context.run_migrations()\n"
+    )
+    start = Started(project(alembic_project(env) | {"app.py": app}), {"APP_DB": url})
+    answers = [start.due(), start.due()]
+
+    assert [(not there, ["ask"])] * 2 == [(due, children) for due, _, children in answers]
+    assert {} == start.context.memory
+
+
+@pytest.mark.parametrize("env", [SYNC_ENV, ASYNC_ENV], ids=["sync", "async"])
+def test_an_upgrade_that_nobody_commits_fails(project: MakeProject, postgresql: PostgreSQL, env: str) -> None:
+    """env.py without begin_transaction() leaves a new database empty; it is not told as done."""
+    url = postgresql.url("uncommitted_" + ("async" if env == ASYNC_ENV else "sync"), "psycopg")
+    env = env.replace("with context.begin_transaction():", "if True:")
+    start = Started(project(alembic_project(env)), {"DATABASE_URL": url})
+    step = AlembicStep(settings("alembic", "alembic.ini"))
+    before = start.context.due(step)
+    status, said = start.upgrade()
+
+    assert (True, True, f"postgresql://127.0.0.1:{postgresql.port}/") == (
+        before.due,
+        before.fresh,
+        (step.database or "").rpartition("uncommitted")[0],
+    )
+    assert (1, True) == (status, "env.py did not commit: the database is still at no revision" in said), said

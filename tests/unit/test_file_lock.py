@@ -84,6 +84,27 @@ def test_the_ledger_is_where_it_is_documented(tmp_path: Path) -> None:
     assert folder / "shop.v2.ledger.json" == file_lock(tmp_path, namespace="shop.v2").ledger.path
 
 
+def test_projects_with_one_lock_file_have_their_own_records(tmp_path: Path) -> None:
+    """The namespace is part of the ledger's and the note's name with file:PATH too; the lock is one for all."""
+    shop, blog, dotted = (file_lock(tmp_path, "a.lock", name) for name in ("shop", "blog", "b.ledger"))
+    shop.ledger.finish(shop.ledger.begin("seed", "ever"), "done", exit_code=0, tail="")
+    held = shop.try_acquire()
+    assert held is not None
+    held.say_step("seed")
+    refused, holders = blog.try_acquire(), (shop.holder(), blog.holder())
+    held.release()
+
+    assert None is refused
+    assert None is blog.ledger.read("seed", "ever")
+    assert ("seed", None) == (holders[0] and holders[0].step, holders[1])
+    assert "a.ledger@b%2Eledger.json" == dotted.ledger.path.name
+
+
+def test_a_namespace_stays_in_the_folder(tmp_path: Path) -> None:
+    """A namespace with a slash names a file, not a place."""
+    assert {tmp_path / ".launcher"} == {file_lock(tmp_path, namespace=name).path.parent for name in ("a/b", "../x")}
+
+
 def test_what_is_done_once_for_ever_is_never_forgotten(ledger: FileLedger) -> None:
     """Five hundred releases of one step do not push out the only record of another."""
     ledger.finish(ledger.begin("seed", "ever"), "done", exit_code=0, tail="")
@@ -103,13 +124,42 @@ def test_tokens_grow_over_what_was_dropped(ledger: FileLedger) -> None:
     assert [*range(1, 121)] == tokens
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"records": 1}', b'{"records": [{"step": "a"}]}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b'{"records": 1}', b'{"records": [{"step": "a"}]}', b"\xff\xfe", b'{"schema": 9}'],
+)
 def test_a_ledger_that_cannot_be_trusted_is_named(ledger: FileLedger, content: bytes) -> None:
-    """What is no ledger is never taken for an empty one: the error names the file."""
+    """What is no ledger of ours is never taken for an empty one, nor for a lock to try again: 2, file and cure."""
     ledger.path.write_bytes(content)
-
-    with pytest.raises(LockNotObtained, match=r"the ledger .*a\.ledger\.json cannot be read"):
+    with pytest.raises(UsageError, match=r"the ledger .*a\.ledger\.json cannot be read") as caught:
         ledger.read("seed", "r1")
+
+    assert "if it is removed, every step counts as not done" in caught.value.cure
+
+
+@pytest.mark.parametrize(("code", "how"), [(0, "with exit code 0"), (None, "without an exit code")])
+def test_what_cannot_be_recorded_is_said_as_it_is(ledger: FileLedger, code: int | None, how: str) -> None:
+    """A beginning that cannot be written was none; an end that cannot be written is a step that will run again."""
+    record = ledger.begin("seed", "r1")
+    (ledger.path.parent / f".{ledger.path.name}.{os.getpid()}").mkdir()
+    with pytest.raises(LockNotObtained) as begun:
+        ledger.begin("seed", "r2")
+    with pytest.raises(LockNotObtained) as ended:
+        ledger.finish(record, "done", exit_code=code, tail="")
+
+    assert "step 'seed' was not begun" in begun.value.message
+    assert "what cannot be recorded is not begun" in begun.value.cure
+    assert f"step 'seed' ended {how}, but that could not be recorded, so it will run again" in ended.value.message
+    assert "not begun" not in ended.value.message + ended.value.cure
+
+
+def test_a_ledger_that_is_broken_meanwhile_does_not_hide_the_end(ledger: FileLedger) -> None:
+    """A ledger that something else has overwritten while the step ran: the error says how the step ended."""
+    record = ledger.begin("seed", "r1")
+    ledger.path.write_bytes(b"{")
+
+    with pytest.raises(UsageError, match=r"step 'seed' ended with exit code 0, but .*the ledger .* cannot be read"):
+        ledger.finish(record, "done", exit_code=0, tail="")
 
 
 def test_a_note_is_only_a_help(tmp_path: Path) -> None:

@@ -73,6 +73,10 @@ def test_encoded_odbc_strings_are_masked() -> None:
         "launcher.step_output step=seed tokens=5 total=7",
         "https://example.org/a?next=b:c@d",
         "git@github.com:owner/name.git",
+        "password: is required",
+        "token: Field required [type=missing]",
+        "authorization, as the API calls it",
+        "credentials:",
     ],
 )
 def test_ordinary_text_stays(text: str) -> None:
@@ -87,6 +91,42 @@ def test_several_urls_in_one_line() -> None:
     assert "['postgresql://a:***@c', 'redis://d:***@f'] instead of amqp://u:***@h/v" == text
 
 
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("Authorization: Bearer eyJh.eyJz.x-_ sent", "Authorization: Bearer *** sent"),
+        ("authorization: Basic dTpw", "authorization: Basic ***"),
+        ("Authorization: dTpw", "Authorization: ***"),
+        ('curl -H "Authorization: Bearer abc" x', 'curl -H "Authorization: Bearer ***" x'),
+        ("[(b'authorization', b'Bearer abc'), (b'a', b'b')]", "[(b'authorization', b'Bearer ***'), (b'a', b'b')]"),
+        ("{'Proxy-Authorization': 'Basic dTpw'}", "{'Proxy-Authorization': 'Basic ***'}"),
+    ],
+)
+def test_headers_are_masked(text: str, masked: str) -> None:
+    """What an Authorization header says is masked, however it is written down; its scheme stays."""
+    assert masked == redact(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("password: s3cret", "password: ***"),
+        ("password:s3cret!", "password:***"),
+        ("DB_PASSWORD: s3cret", "DB_PASSWORD: ***"),
+        ("  token: 'a b'  # comment", "  token: '***'  # comment"),
+        ('{"password": "a\\"b c", "user": "me"}', '{"password": "***", "user": "me"}'),
+        (r'{"m": "{\"api_key\": \"x y\"}"}', r'{"m": "{\"api_key\": \"***\"}"}'),
+        ("{'client_secret': b'x', 'id': 1}", "{'client_secret': b'***', 'id': 1}"),
+        ("password: not-this-one", "password: ***"),
+        ("password: postgresql", "password: ***"),
+        ('"password": "open to the end of the line', '"password": "***'),
+    ],
+)
+def test_entries_are_masked(text: str, masked: str) -> None:
+    """A telling name with a colon, as in YAML, JSON and logs, has its value masked; JSON stays JSON."""
+    assert masked == redact(text)
+
+
 @given(st.text(alphabet="ab:/@ =p", max_size=60))
 def test_masking_twice_is_masking_once(text: str) -> None:
     """What has been masked is not changed by another look."""
@@ -95,7 +135,9 @@ def test_masking_twice_is_masking_once(text: str) -> None:
     assert once == redact(once)
 
 
-@pytest.mark.parametrize("part", ["x://:", "a.b-", "b ", "password = ", "://@", "%3D"])
+@pytest.mark.parametrize(
+    "part", ["x://:", "a.b-", "b ", "password = ", "://@", "%3D", "password: ", 'token: "', "authorization: "]
+)
 @pytest.mark.timeout(5)
 def test_a_long_line_takes_no_time(part: str) -> None:
     """A line as long as a step may write (16 KiB) is looked at in less than the patience of a person."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from launcher.boot.release import content_key, ignored_releases, release_id, source_hash
 from launcher.errors import UsageError
 from launcher.origin import Origin, OriginKind, Sourced
+from launcher.own_source import hash_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,6 +125,24 @@ def test_a_linked_file_counts_and_a_linked_folder_does_not(project: MakeProject)
     (folder / "linked.py").symlink_to(folder / "main.py")
 
     assert len({before, with_links, source_hash(folder)}) == 3
+
+
+def test_a_pipe_in_the_project_is_passed_over(project: MakeProject) -> None:
+    """Reading it would wait for ever."""
+    folder = project(APPLICATION)
+    before = source_hash(folder)
+    os.mkfifo(folder / "x.lock")
+
+    assert before == source_hash(folder)
+    assert hash_files([("x.lock", folder / "x.lock")]) == hash_files([("x.lock", folder / "app")])
+
+
+def test_ids_are_those_of_earlier_versions(project: MakeProject) -> None:
+    """Names and contents with their lengths, also of a file that is read in several chunks."""
+    content = "x" * (3 * 1024 * 1024 + 1)
+    framed = b"".join(b"%d:%b" % (len(part), part) for part in (b"", b"dump.sql", content.encode()))
+
+    assert hashlib.sha256(framed).hexdigest() == source_hash(project({"dump.sql": content}))
 
 
 def test_content_goes_by_the_files_and_the_command(project: MakeProject) -> None:

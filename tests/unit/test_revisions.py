@@ -11,7 +11,7 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, text
+from sqlalchemy import NullPool, create_engine, text
 
 from launcher.steps.revisions import CannotTell, read_revision, read_revisions
 from support.alembic_projects import migration
@@ -42,7 +42,7 @@ def scripts(folder: Path, graph: Mapping[str, Below]) -> ScriptDirectory:
 
 def upgraded(script: ScriptDirectory) -> set[str]:
     """Run `upgrade heads` on an empty database and return the rows it leaves."""
-    engine = create_engine("sqlite://")
+    engine = create_engine("sqlite://", poolclass=NullPool)  # closed with the block, not by the garbage collector
     with engine.connect() as connection:
         config = Config(attributes={"connection": connection})
         with EnvironmentContext(config, script, fn=lambda rows, _: script._upgrade_revs("heads", rows)):  # noqa: SLF001 - what alembic.command.upgrade does

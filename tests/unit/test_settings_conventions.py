@@ -49,6 +49,23 @@ def test_web_concurrency(tmp_path: Path, environ: dict[str, str], expected: int 
     assert ignored == reasons(settings).get("WEB_CONCURRENCY")
 
 
+@pytest.mark.parametrize(
+    ("environ", "files", "winner"),
+    [
+        ({"GUNICORN_CMD_ARGS": "--workers 3"}, {}, "workers in GUNICORN_CMD_ARGS wins"),
+        ({"LAUNCHER_WORKERS": "3"}, {}, "LAUNCHER_WORKERS wins"),
+        ({"LAUNCHER_WORKERS": "auto"}, {}, "the sum wins"),
+        ({}, {"launcher.toml": "reload = true"}, "reload in launcher.toml means one process"),
+    ],
+)
+def test_who_wins_over_a_guess(tmp_path: Path, environ: dict[str, str], files: dict[str, str], winner: str) -> None:
+    """A platform's guess is said to lose against what really gives the number, the sum or somebody's wish."""
+    guess = {"WEB_CONCURRENCY": "8", "WEB_CONCURRENCY_SET_BY": "heroku"}
+    settings = asked(tmp_path, environ=guess | environ, files=files)
+
+    assert f"it is a platform's guess (set by heroku): {winner}" == reasons(settings)["WEB_CONCURRENCY"]
+
+
 @pytest.mark.parametrize("text", ["0", "2.5", "abc", "-1"])
 def test_web_concurrency_refused(tmp_path: Path, text: str) -> None:
     """What is no number of workers is refused, and not taken for the default."""

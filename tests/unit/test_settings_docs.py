@@ -41,6 +41,22 @@ def test_option(option: Option) -> None:
     assert [word for word in words if f"`{word}`" not in REFERENCE and word != "APP"] == []
 
 
+@pytest.mark.parametrize("option", [option for option in TABLE if not option.not_yet], ids=lambda option: option.name)
+def test_help(option: Option) -> None:
+    """What --help says of an option and of its default, the reference says too, in its row."""
+    row = next(line for line in REFERENCE.splitlines() if line.startswith(f"| `{option.name}` | `"))
+
+    assert f"| {option.shown_default}" in row
+    assert f"| {option.help}" in row
+
+
+def test_nothing_is_promised_that_is_not_there() -> None:
+    """No help text speaks of locks in databases, of event hooks or of a measured worker, which this version lacks."""
+    said = " ".join(f"{option.help} {option.metavar} {option.shown_default}" for option in TABLE if not option.not_yet)
+
+    assert [word for word in ("hook", "URL", "share a database", "measured") if word in said] == []
+
+
 @pytest.mark.parametrize("name", sorted(set(CONVENTIONS)))
 def test_convention(name: str) -> None:
     """Every convention that is kept stands there."""

@@ -214,6 +214,17 @@ def test_a_descriptor_must_be_a_bound_stream(opener: Opener, tmp_path: Path) -> 
                 opener(f"fd://{fd}")
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["a..b:80", f"{'x' * 64}.example:80", "\udcff:80", "a\0b:80", "unix:a\0b", f"fd://{10**30}", f":{'1' * 5000}"],
+    ids=["empty label", "long label", "no text", "null in host", "null in path", "no descriptor", "endless number"],
+)
+def test_what_python_cannot_even_ask_for_is_refused(address: str) -> None:
+    """What makes the resolver or the kernel's interface raise something of their own is an address like any other."""
+    with pytest.raises(UsageError, match=r"\(BIND\)"):
+        open_listeners([Sourced(address, ORIGIN)], listen=False, environ={})
+
+
 def test_a_descriptor_is_taken_over(opener: Opener) -> None:
     """A bound socket that our parent opened is used under its number."""
     bound = socket.socket()
