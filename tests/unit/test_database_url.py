@@ -132,8 +132,8 @@ def test_the_same_database_is_recognised(one: str, other: str, *, equal: bool) -
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("sqlite:///app.db", "sqlite:////work/app.db"),
-        ("sqlite+aiosqlite:///./data/app.db?timeout=5", "sqlite+aiosqlite:////work/data/app.db?timeout=5"),
+        ("sqlite:///app.db", "sqlite:////srv/app.db"),
+        ("sqlite+aiosqlite:///./data/app.db?timeout=5", "sqlite+aiosqlite:////srv/data/app.db?timeout=5"),
         ("sqlite:////abs/app.db", "sqlite:////abs/app.db"),
         ("sqlite://", "sqlite://"),
         ("sqlite:///:memory:", "sqlite:///:memory:"),
@@ -142,4 +142,4 @@ def test_the_same_database_is_recognised(one: str, other: str, *, equal: bool) -
 )
 def test_a_sqlite_path_is_made_absolute(url: str, expected: str) -> None:
     """It is relative to the working directory, which another process may not share."""
-    assert expected == absolute(url, Path("/work"))
+    assert expected == absolute(url, Path("/srv"))
