@@ -45,9 +45,12 @@ class Context:
     @functools.cached_property
     def release(self) -> str:
         """The release id: read late, since it may mean hashing the application's source."""
-        found = self.watch.off_thread(
-            lambda: release_id(self._explicit_release, self.cwd, self.environ), timeout_s=_RELEASE_S
-        )
+        try:
+            found = self.watch.off_thread(
+                lambda: release_id(self._explicit_release, self.cwd, self.environ), timeout_s=_RELEASE_S
+            )
+        except TimeoutError as error:
+            raise UsageError(f"hashing the source below {self.cwd}: {error}", cure="give --release ID") from error
         log.info("launcher.release_found", release=found.value, source=str(found.origin))
         return found.value
 

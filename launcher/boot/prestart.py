@@ -12,7 +12,7 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +85,7 @@ class Prestart:
             for planned in steps:
                 self._under_lock(planned, held, lock.ledger)
         except BaseException:
-            with contextlib.suppress(LauncherError, TimeoutError):  # the first error is the one to be told
+            with contextlib.suppress(LauncherError):  # the first error is the one to be told
                 self._release(held)
             raise
         self._release(held)
@@ -101,7 +101,14 @@ class Prestart:
     def _release(self, held: Held) -> None:
         """Give the lock back, off the main thread: a server may be slow to answer. Raises LockLost."""
         self.context.held = None
-        self.context.watch.off_thread(held.release, timeout_s=_RELEASE_S)
+        self._answered(held.release, _RELEASE_S)
+
+    def _answered(self, question: Callable[[], None], timeout_s: float) -> None:
+        """Ask the lock's side. Raises LockLost when it says so, and when it says nothing."""
+        try:
+            self.context.watch.off_thread(question, timeout_s=timeout_s)
+        except TimeoutError as error:
+            raise LockLost(f"the lock does not answer: {error}") from error
 
     def _under_lock(self, planned: PlannedStep, held: Held, ledger: Ledger) -> None:
         answer = due(planned, self.context, ledger)
@@ -119,7 +126,7 @@ class Prestart:
             _record(ledger, record, None, str(error))
             raise
         # evidence/locks.md §4: `done` only after a fresh look at the ownership
-        self.context.watch.off_thread(held.confirm, timeout_s=held.give_up_s or _RELEASE_S)
+        self._answered(held.confirm, held.give_up_s or _RELEASE_S)
         _record(ledger, record, result, result.tail)
         self._succeed(planned, command, result, doubt="" if answer.due else answer.because)
 
@@ -169,10 +176,11 @@ class Prestart:
 
     def _variables(self, planned: PlannedStep, record: Record | None) -> dict[str, str]:
         """Return what a step may want to know: the token lets it write the record in a transaction of its own."""
-        variables = {"LAUNCHER_STEP_NAME": planned.name, "PYTHONUNBUFFERED": "1"}
+        variables = {"LAUNCHER_STEP_NAME": planned.name}
         if record is not None:
             variables |= {"LAUNCHER_STEP_TOKEN": str(record.token), "LAUNCHER_STEP_ATTEMPT": str(record.attempt)}
-        return {name: value for name, value in variables.items() if name not in self.context.environ}
+        # Lines as they are written, unless somebody wants it otherwise; the names are ours, in a step of a step too.
+        return {"PYTHONUNBUFFERED": self.context.environ.get("PYTHONUNBUFFERED", "1")} | variables
 
     def _succeed(self, planned: PlannedStep, command: Command, result: Finished, doubt: str = "") -> None:
         """Take over what the step exported, or raise what its end means; `doubt`: why it was not known to be due."""

@@ -46,7 +46,11 @@ def run(load: Callable[[], Settings], watch: Watch, original: Original) -> NoRet
             raise
     watch.adopt_orphans(on=False)
     log.info("launcher.handed_over", argv=list(command.argv))
-    hand_over(command, listeners=listeners, environ=context.environ, original=original)
+    try:
+        hand_over(command, listeners=listeners, environ=context.environ, original=original)
+    except LauncherError:
+        close_listeners(listeners)
+        raise
 
 
 def steps_only(load: Callable[[], Settings], watch: Watch) -> None:

@@ -111,3 +111,13 @@ def test_an_env_py_that_vanishes_is_no_success(launch: Launch, project: MakeProj
 
     assert ended.wait() == ExitCode.STEP_FAILED
     assert "without saying what it has done" in ended.stderr
+
+
+def test_a_step_of_a_step_has_its_own_name_and_token(launch: Launch, project: MakeProject) -> None:
+    """A launcher that is itself a step tells its own steps their names and tokens, not the outer ones."""
+    folder = project({"launcher.toml": toml('name = "inner"\nrun = "echo $LAUNCHER_STEP_NAME $LAUNCHER_STEP_TOKEN"')})
+    outer = {"LAUNCHER_STEP_NAME": "outer", "LAUNCHER_STEP_TOKEN": "99", "LAUNCHER_STEP_ATTEMPT": "7"}
+    ended = launch("prestart", cwd=folder, env=outer)
+
+    assert ended.wait() == ExitCode.OK
+    assert ["inner 1"] == [event["line"] for event in ended.events if event["event"] == "launcher.step_output"]

@@ -82,12 +82,13 @@ def test_the_exec_hands_over_sockets_and_nothing_else(launch: Launch, project: M
 
 @pytest.mark.parametrize(("program", "code"), [("no-such-program", 127), ("./main.py", 126), ("/", 126)])
 def test_a_server_that_cannot_be_executed(launch: Launch, project: MakeProject, program: str, code: int) -> None:
-    """127 for a program that is not there and 126 for one that must not be executed, each named."""
+    """127 for a program that is not there, 126 for one that must not be executed; named, and no socket file stays."""
     plugins = 'plugins = ["ops"]\nserver = "stand-in"\n'
     folder = project({"main.py": APP, "ops.py": PLUGIN.format(program=program), "launcher.toml": plugins})
-    launched = launch("run", "--port", str(free_port()), cwd=folder)
+    launched = launch("run", "--uds", "app.sock", cwd=folder)
 
     assert launched.wait() == code
+    assert not (folder / "app.sock").exists()
     assert program in error_of(launched)
     assert "Traceback" not in launched.stderr
 
