@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support import become
-from support.signals import signal_masks
+from support.signals import is_asleep, signal_masks
 from support.waiting import free_port, until
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def become_sleep(spawn: Spawner, asked: dict[str, Any], **options: Any) -> Launc
     launched = start(spawn, {"argv": STAND_IN} | asked, **options)
     command_line = Path(f"/proc/{launched.pid}/cmdline")
     until(lambda: not launched.running or command_line.read_bytes().startswith(b"sleep"), "the exec")
+    until(lambda: not launched.running or is_asleep(launched.pid), "sleep to have opened and closed its own files")
     assert launched.running, launched
     return launched
 

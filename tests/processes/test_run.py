@@ -13,7 +13,7 @@ import pytest
 
 from support.commands import APPENDS, error_of, serving, times, toml
 from support.serving import APP
-from support.signals import signal_masks
+from support.signals import is_asleep, signal_masks
 from support.waiting import free_port, until
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def test_the_exec_hands_over_sockets_and_nothing_else(launch: Launch, project: M
     folder = project(files | {"launcher.toml": toml(STEP, head=plugins)})
     launched = launch("run", "--port", str(free_port()), cwd=folder)
     until(lambda: Path(f"/proc/{launched.pid}/cmdline").read_bytes() == b"sleep\x00600\x00", "the exec")
+    until(lambda: is_asleep(launched.pid), "sleep to have opened and closed its own files")
 
     assert signal_masks(launched.pid) == {"SigBlk": set(), "SigIgn": set(), "SigCgt": set()}
     assert descriptors(launched.pid) == {"socket"}

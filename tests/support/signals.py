@@ -14,6 +14,12 @@ def signal_masks(pid: int) -> dict[str, set[int]]:
     return {words[0].rstrip(":"): numbers(words[1]) for words in lines if words[0] in {"SigBlk:", "SigIgn:", "SigCgt:"}}
 
 
+def is_asleep(pid: int) -> bool:
+    """Tell whether it waits in nanosleep, beyond opening its locale's files as `sleep` does when it starts."""
+    call = Path(f"/proc/{pid}/wchan").read_text(encoding="utf-8")
+    return "nanosleep" in call
+
+
 def numbers(mask: str) -> set[int]:
     """Return the standard signals in a mask as the kernel writes it."""
     return {number for number in range(1, 32) if int(mask, 16) >> (number - 1) & 1}
