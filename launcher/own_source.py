@@ -90,6 +90,6 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_source(name: str) -> bool:
-    if name.startswith("."):
+    if name.startswith(".") or ".launcher." in name:  # a lock file and a ledger of ours, beside a SQLite database
         return False
     return name.endswith(_SUFFIXES) or name in _NAMES or (name.startswith("requirements") and name.endswith(".txt"))

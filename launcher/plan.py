@@ -7,7 +7,7 @@ it, `launcher run` carries it out.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from launcher.budget import Budget
@@ -45,15 +45,29 @@ class PlannedStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedLock:
+    """The lock that the steps run under, unopened, and why this one."""
+
+    lock: Lock
+    because: str
+    database: str | None  # in which its records are, without host and user: `postgresql:shop`; None: beside no database
+    again: Callable[[], Lock]  # another object for the same lock: one that hangs in a thread is not touched again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What `run` would do; None for a part that could not be decided. `lock`: None also when no step needs one."""
+    """What `run` would do; None for a part that could not be decided.
+
+    `lock` is the one that was asked for; with `auto` it is chosen when the steps have said what they work on.
+    """
 
     app: App | None
     server: Sourced[str]
     worker_class: Sourced[str]
     budget: Budget | None
     steps: tuple[PlannedStep, ...]
-    lock: Lock | None
+    locked: bool  # whether a step needs a lock
+    lock: PlannedLock | None
     addresses: tuple[Sourced[str], ...]
     graceful_timeout: Sourced[float]
     bind_early: Sourced[bool]

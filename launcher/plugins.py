@@ -29,7 +29,13 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
         "run": "launcher.steps.command:RunStep",
         "wait-for": "launcher.steps.wait_for:WaitForStep",
     },
-    "locks": {"file": "launcher.locks.file:FileLock"},
+    "locks": {
+        "file": "launcher.locks.file:FileLock",
+        "mariadb": "launcher.locks.mysql:MysqlLock",
+        "mysql": "launcher.locks.mysql:MysqlLock",
+        "postgresql": "launcher.locks.postgresql:PostgresqlLock",
+        "sqlite": "launcher.locks.sqlite:SqliteLock",
+    },
     "servers": {
         "gunicorn": "launcher.servers.gunicorn:GunicornServer",
         "uvicorn": "launcher.servers.uvicorn:UvicornServer",

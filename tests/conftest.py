@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.mariadb import MariaDB, running_mariadb
 from support.postgresql import PostgreSQL, running_postgresql
 from support.projects import MakeProject, write_project
 from support.spawning import Launch, Spawner
@@ -59,4 +60,11 @@ def project(tmp_path: Path) -> MakeProject:
 def postgresql() -> Iterator[PostgreSQL]:
     """Run a real PostgreSQL server: `postgresql.url("orders")` is a new database in it."""
     with running_postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """Run a real MariaDB server: `mariadb.url("orders")` is a new database in it."""
+    with running_mariadb() as server:
         yield server

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from launcher.boot.guarded import Run
+from launcher.boot.lock_side import LockSide
 from launcher.boot.release import release_id
 from launcher.boot.watch import Watch
+from launcher.databases import ask
 from launcher.errors import UsageError
-from launcher.locks import Held
+from launcher.locks import Held, Lock
 from launcher.log import log
 from launcher.settings.topics import Settings
 from launcher.state import make_state_dir, state_dir
@@ -24,6 +26,7 @@ from launcher.steps import Command, Finished
 
 T = TypeVar("T")
 _LEARNT = "learnt.json"
+_CONNECT_S = 5.0
 _RELEASE_S = 120.0  # to hash the application's own source
 _DECIDED = frozenset({"PORT", "HOST", "BIND", "WEB_CONCURRENCY", "MAX_WORKERS", "WORKERS_PER_CORE"})
 
@@ -38,9 +41,15 @@ class Context:
         self.cwd, self.import_dir = settings.cwd, import_dir
         self.environ: Mapping[str, str] = dict(settings.environ)
         self.held: Held | None = None  # while it is ours: what is asked under the lock keeps its descriptors too
+        self.side: LockSide | None = None  # as soon as a lock is chosen: a question to its database goes through it
         self.database: str | None = None  # what the migrations work on, as soon as a step knows it; no password
         self.on_unknown_revision = settings.prestart.on_unknown_revision
         self._explicit_release = settings.prestart.release
+
+    @property
+    def lock(self) -> Lock | None:
+        """The lock, if one was chosen."""
+        return self.side.lock if self.side is not None else None
 
     @functools.cached_property
     def release(self) -> str:
@@ -71,6 +80,15 @@ class Context:
         """Call what may block; see `StepContext.off_thread`."""
         return self.watch.off_thread(function, timeout_s=timeout_s)
 
+    def ask(self, url: str, sql: str, *, timeout_s: float) -> list[tuple[object, ...]]:
+        """Ask a database one question; see `StepContext.ask`."""
+
+        def question() -> list[tuple[object, ...]]:
+            rows = self.lock.ask(url, sql) if self.lock is not None else None
+            return ask(url, sql, connect_timeout_s=_CONNECT_S) if rows is None else rows
+
+        return self.off_thread(question, timeout_s=timeout_s)
+
     def remembered(self, key: str) -> object | None:
         """Return what an earlier start kept; see `StepContext.remembered`."""
         return self._learnt().get(key)
@@ -95,3 +113,7 @@ class Context:
     def say(self, event: str, **facts: object) -> None:
         """Write one log event."""
         log.info(event, **facts)
+
+    def warn(self, event: str, **facts: object) -> None:
+        """Write one log event that somebody should look at."""
+        log.warning(event, **facts)

@@ -6,18 +6,17 @@ Reads and decides, changes nothing: `launcher plan` stops here, `launcher run` g
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar, cast
 
+from launcher.boot.lock_choice import asked_lock
 from launcher.budget import Budget, Demand, plan_workers
 from launcher.discovery import App, AppRequest, find_app
 from launcher.errors import LauncherError, UsageError
 from launcher.limits import Limits, read_limits, supply
-from launcher.locks import Lock, LockContext, Owner
 from launcher.origin import DEFAULT, Origin, OriginKind, Sourced
 from launcher.plan import Plan, PlannedStep
 from launcher.plugins import BUILT_IN, in_modules, load_kind
@@ -44,7 +43,7 @@ def decide(settings: Settings, excuse: Excuse | None = None) -> Plan:
     budget = _part("workers", excuse, lambda: choose_workers(settings.pool, limits))
     steps = _part("steps", excuse, lambda: plan_steps(settings)) or ()
     locked = any(planned.under_lock for planned in steps)
-    lock = _part("lock", excuse, lambda: make_lock(settings)) if locked else None
+    lock = _part("lock", excuse, lambda: asked_lock(settings)) if locked else None
     app = _part("app", excuse, lambda: find_app(request(settings), settings.cwd))
     return Plan(
         app=app,
@@ -52,6 +51,7 @@ def decide(settings: Settings, excuse: Excuse | None = None) -> Plan:
         worker_class=worker_class,
         budget=budget,
         steps=steps,
+        locked=locked,
         lock=lock,
         addresses=settings.bind.bind,
         graceful_timeout=_graceful_timeout(settings, limits.platform),
@@ -172,39 +172,6 @@ def _with_plugins(settings: Settings) -> tuple[str, ...]:
                 sys.path.append(folder)
         list(in_modules(settings.plugins))  # a misspelt name is said at once, not when its word is first used
     return settings.plugins
-
-
-def make_lock(settings: Settings) -> Lock:
-    """Return the lock that was asked for, unopened. Raises UsageError for what there is no lock type for."""
-    asked = settings.prestart.lock.value
-    scheme, _, rest = asked.partition(":")
-    if scheme == "auto":
-        scheme, rest = "file", ""
-    elif scheme != "file" and scheme not in _plugin_words(settings.plugins):
-        raise UsageError(
-            f"not yet: a lock in {scheme!r} ({settings.prestart.lock.origin}): this version has the file lock",
-            cure="--lock file or --lock file:PATH, which covers one host",
-        )
-    release = settings.prestart.release.value if settings.prestart.release else None
-    context = LockContext(
-        where=rest,
-        cwd=settings.cwd,
-        owner=Owner(host=_host_name(), pid=os.getpid(), release=release),
-        namespace=settings.prestart.namespace or "",
-    )
-    kind: type[Lock] = load_kind("locks", scheme, settings.plugins)
-    return kind(context)
-
-
-@functools.cache
-def _plugin_words(modules: tuple[str, ...]) -> set[str]:
-    from launcher.plugins import words  # reads every installed distribution's metadata
-
-    return words("locks", modules)
-
-
-def _host_name() -> str:
-    return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "unknown")
 
 
 def _graceful_timeout(settings: Settings, platform: str) -> Sourced[float]:

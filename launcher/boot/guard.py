@@ -1,10 +1,14 @@
 """How is it made sure that nothing of a step outlives the launcher?
 
-A program of its own, executed by path (`python -I -S guard.py CONTROL GRACE REPORT HELD ARGV...`): it imports
+A program of its own, executed by path (`python -I -S guard.py CONTROL GRACE REPORT HELD LEASE ARGV...`): it imports
 nothing of ours and nothing of the application's. It is the parent and subreaper of one step, in a session of its own,
 deaf to the signals of the launcher's group, and keeps the lock's descriptors (HELD) open. Over CONTROL, a socket to the
 launcher, it hears `t` (TERM, then KILL after GRACE seconds) and `k` (KILL now); end of file means that the launcher is
 gone, kill -9 included. It ends only when the step and everything the step started is gone, and tells how it ended.
+
+LEASE: after so many seconds without the word that the lock was confirmed, the step is ended as by `t` (0: there is
+nothing to confirm). A launcher that is stopped, frozen or starved cannot say that it has lost the lock. The word is `h`
+and the instant of the question (8 bytes, a double of CLOCK_MONOTONIC, which all processes of a host share).
 
 PR_SET_PDEATHSIG alone was measured and is not enough: it is not inherited by grandchildren and fires when the *thread*
 that forked ends. Here it only covers a kill -9 of this guard itself.
@@ -18,6 +22,7 @@ import json
 import os
 import select
 import signal
+import struct
 import sys
 import time
 
@@ -25,6 +30,7 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _DEAF_TO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _LINGER_S = 0.5  # helpers that end by themselves (multiprocessing's resource tracker) are no leftovers
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+_CONFIRMED = 1 + struct.calcsize("=d")  # bytes of the word `h`
 
 
 def prctl(option: int, value: int) -> None:
@@ -60,9 +66,12 @@ def descendants() -> dict[int, str]:
 class Guard:
     """The state of one step's life."""
 
-    def __init__(self, control: int, grace_s: float) -> None:
-        """Remember the way to the launcher and how long TERM may take."""
-        self.control, self.grace_s = control, grace_s
+    def __init__(self, control: int, grace_s: float, lease_s: float) -> None:
+        """Remember the way to the launcher, how long TERM may take, and how long the lock lasts unconfirmed."""
+        self.control, self.grace_s, self.lease_s = control, grace_s, lease_s
+        self.confirmed_at = time.monotonic()
+        self.words = b""
+        self.lapsed = False  # it was ended because the lock was not confirmed in time
         self.step = 0
         self.status: int | None = None
         self.kill_at: float | None = None  # TERM has been sent: KILL from then on
@@ -107,17 +116,41 @@ class Guard:
                 self.status = status
 
     def hear(self) -> None:
-        """Read one word of the launcher's; its end is the word `t`."""
+        """Read the launcher's words; their end is as the word `t`."""
         try:
-            word = os.read(self.control, 1)
+            heard = os.read(self.control, 512)
         except OSError:
-            word = b""
-        self.gone = not word
-        if word == b"k":
-            self.kill_at = 0.0
-        elif self.kill_at is None:
+            heard = b""
+        self.gone = not heard
+        if self.gone:
+            self.end(time.monotonic())
+        self.words += heard
+        while self.words[:1] in (b"t", b"k") or len(self.words) >= _CONFIRMED:
+            word = self.words[:1]
+            if word == b"h":
+                self.confirmed_at = max(self.confirmed_at, *struct.unpack("=d", self.words[1:_CONFIRMED]))
+            elif word == b"k":
+                self.kill_at = 0.0
+            else:
+                self.end(time.monotonic())
+            self.words = self.words[_CONFIRMED if word == b"h" else 1 :]
+
+    def end(self, asked_at: float) -> None:
+        """Send TERM, once; KILL follows when the grace is over, counted from `asked_at`."""
+        if self.kill_at is None:
             self.signal_all(signal.SIGTERM)
-            self.kill_at = time.monotonic() + self.grace_s
+            self.kill_at = asked_at + self.grace_s
+
+    def check_lease(self) -> float:
+        """End the step when the lock was not confirmed in time; return how long to wait until the next look."""
+        if not self.lease_s or self.kill_at is not None:
+            return 3600.0
+        left_s = self.confirmed_at + self.lease_s - time.monotonic()
+        if left_s > 0:
+            return left_s
+        self.lapsed = True
+        self.end(self.confirmed_at + self.lease_s)  # frozen for longer than the grace: KILL at once
+        return 0.05
 
     def signal_all(self, signum: int) -> list[str]:
         """Send a signal to everything below; return the names."""
@@ -142,10 +175,10 @@ class Guard:
     def guard(self) -> None:
         """Stay until the step has ended, killing it when told to."""
         while self.status is None and self.reap() and self.status is None:
-            stopping = self.kill_at is not None
+            wait_s = self.check_lease()
             if self.kill_at is not None and time.monotonic() >= self.kill_at:
                 self.signal_all(signal.SIGKILL)
-            self.wait(0.05 if stopping else 3600)
+            self.wait(wait_s if self.kill_at is None else 0.05)
 
     def clear(self) -> list[str]:
         """End whatever the step has left behind; return the names of those that had to be killed."""
@@ -165,23 +198,23 @@ class Guard:
 
 def main(argv: list[str]) -> None:
     """Guard one step; see the module's first lines for the arguments."""
-    control, grace_s, report, held = int(argv[0]), float(argv[1]), int(argv[2]), argv[3]
+    control, grace_s, report, held, lease_s = int(argv[0]), float(argv[1]), int(argv[2]), argv[3], float(argv[4])
     keep = {int(number) for number in held.split(",") if number} | ({report} if report >= 0 else set())
     for signum in _DEAF_TO:
         signal.signal(signum, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # a blocked SIGCHLD, inherited, would hide the step's end
     prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    guard = Guard(control, grace_s)
+    guard = Guard(control, grace_s, lease_s)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(guard.waker, warn_on_full_buffer=False)
-    guard.start(argv[4:], keep)
+    guard.start(argv[5:], keep)
     os.closerange(0, 3)  # the launcher reads the step's output to its end: ours must not keep it open
     if report >= 0:
         os.close(report)
     guard.guard()
     leftovers = guard.clear()
     with contextlib.suppress(OSError):  # the launcher may be gone
-        os.write(control, json.dumps({"status": guard.status, "leftovers": leftovers}).encode())
+        os.write(control, json.dumps({"status": guard.status, "leftovers": leftovers, "lapsed": guard.lapsed}).encode())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Self
 
 from launcher.boot.guard import descendants
+from launcher.boot.lines import CHUNK, Stream
+from launcher.boot.lock_side import patience_s
 from launcher.boot.watch import Watch
 from launcher.crossing import anonymous_file
 from launcher.errors import Interrupted, LauncherError, LockLost, StepFailed
@@ -29,41 +32,8 @@ from launcher.steps import Command, Finished
 
 GRACE_S = 5.0  # from TERM to KILL; K of evidence/locks.md: give-up + K + margin < the lock's expiry
 TAIL_LINES = 40
-_LINE_BYTES = 16 * 1024  # a longer line is split: one step cannot fill our memory
-_CHUNK = 64 * 1024
-_CONTINUES = 0b10  # the first bits of every byte of a UTF-8 character but its first (RFC 3629 §3)
 
 OnLine = Callable[[str, str], None]
-
-
-@dataclass(slots=True)
-class _Stream:
-    """One of the step's pipes, cut into lines."""
-
-    name: str
-    descriptor: int
-    rest: bytes = b""
-
-    def read(self) -> list[str] | None:
-        """Return the complete lines that can be read now; None at the end of file."""
-        data = os.read(self.descriptor, _CHUNK)
-        if not data:
-            return None
-        *complete, rest = (self.rest + data).split(b"\n")
-        lines = [part for line in complete for part in _cut(line)]
-        *more, self.rest = _cut(rest)
-        return [line.decode(errors="replace").rstrip("\r") for line in (*lines, *more)]
-
-
-def _cut(line: bytes) -> list[bytes]:
-    """Return a line in parts of at most `_LINE_BYTES`, cut before the first byte of a UTF-8 character."""
-    parts, start = [], 0
-    while len(line) - start > _LINE_BYTES:
-        end = start + _LINE_BYTES
-        back = next((n for n in range(4) if line[end - n] >> 6 != _CONTINUES), 0)
-        parts.append(line[start : end - back])
-        start = end - back
-    return [*parts, line[start:]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,6 +64,8 @@ class Run:
         if self._why is not None:
             raise self._why
         ended = self._ended()
+        if ended.get("lapsed"):
+            raise LockLost("the lock was not confirmed in time: the step was killed")
         status = ended.get("status")
         return Finished(
             # No word from the guard: it was killed itself, and the step with it.
@@ -109,7 +81,7 @@ class Run:
         stops_seen = 0  # also what came since `check`, while the guard was started
         while child.streams or child.status is None or not child.told:
             was_over = child.status is not None  # if so, all that was written was there before the wait
-            ready = self.watch.wait(child.descriptors(), deadline=self._until(child, deadline), interruptible=False)
+            ready = self.watch.wait(self._awaited(child), deadline=self._until(child, deadline), interruptible=False)
             self._read(child, ready)
             child.poll()
             if self.watch.stop_requests > stops_seen:
@@ -119,11 +91,16 @@ class Run:
             elif not child.stopping and child.status is None and time.monotonic() >= deadline:
                 self._timed_out = True
                 child.stop()
-            self._confirm(child)
+            self._confirm(child, ready)
             if was_over and not ready:
                 break  # whoever still has our pipe is not of the step's tree
         if not self._ended():
             self._sweep()
+
+    def _awaited(self, child: _Child) -> list[int]:
+        """Return what may become readable: the step's pipes, the guard's word, the lock's connection."""
+        watched = self.held.watched() if self.held is not None and not child.stopping else None
+        return [*child.descriptors(), *([watched] if watched is not None and child.status is None else [])]
 
     def _ended(self) -> dict[str, object]:
         """Return what the guard told; empty when it could not."""
@@ -147,20 +124,22 @@ class Run:
                     os.kill(pid, signal.SIGKILL)
             self.watch.wait(deadline=time.monotonic() + 0.02, interruptible=False)
 
-    def _confirm(self, child: _Child) -> None:
-        """Ask for ownership of the lock when it is time (G of evidence/locks.md bounds the answer)."""
+    def _confirm(self, child: _Child, ready: set[int]) -> None:
+        """Ask for ownership of the lock when it is time, or when its connection has something to say."""
         if self.held is None or self.held.heartbeat_s is None or child.stopping or child.status is not None:
             return
-        if time.monotonic() < self._next_heartbeat:
+        asked_at = time.monotonic()
+        if asked_at < self._next_heartbeat and self.held.watched() not in ready:
             return
         try:
-            self.watch.off_thread(self.held.confirm, timeout_s=self.held.give_up_s or self.held.heartbeat_s)
+            self.watch.off_thread(self.held.confirm, timeout_s=patience_s(self.held))
+            child.say_confirmed(asked_at)
         except Interrupted:
             return  # seen by the caller's own count
-        except (LockLost, TimeoutError) as error:
+        except (LockLost, OSError) as error:
             self._why = error if isinstance(error, LockLost) else LockLost(f"the lock could not be confirmed: {error}")
             child.stop()
-        self._next_heartbeat = time.monotonic() + self.held.heartbeat_s
+        self._next_heartbeat = asked_at + self.held.heartbeat_s
 
     def _read(self, child: _Child, ready: set[int]) -> None:
         if child.control.fileno() in ready:
@@ -176,7 +155,7 @@ class Run:
                 self.on_line(stream.name, line)
 
     def _read_report(self, descriptor: int) -> list[str] | None:
-        data = os.read(descriptor, _CHUNK)
+        data = os.read(descriptor, CHUNK)
         self._report += data
         return [] if data else None
 
@@ -186,7 +165,7 @@ class _Child:
 
     def __init__(self, run: Run, command: Command) -> None:
         self.run, self.command = run, command
-        self.streams: dict[int, _Stream] = {}
+        self.streams: dict[int, Stream] = {}
         self.status: int | None = None
         self.stopping = False
         self.told = False  # the guard's word has come to its end
@@ -196,7 +175,7 @@ class _Child:
         inputs, outputs = self._stdin(), []
         for name in ("stdout", "stderr", *(["report"] if self.command.reports else [])):
             ours, their_end = os.pipe()
-            self.streams[ours] = _Stream(name, ours)
+            self.streams[ours] = Stream(name, ours)
             outputs.append(their_end)
         self.run.watch.adopt_orphans(on=True)
         held = self.run.held.descriptors() if self.run.held else ()
@@ -224,7 +203,8 @@ class _Child:
     def _argv(self, control: int, report: int, held: tuple[int, ...]) -> list[str]:
         """Return the guard's command line; see its first lines."""
         guard = str(Path(__file__).with_name("guard.py"))
-        numbers = (str(control), str(self.run.grace_s), str(report), ",".join(map(str, held)))
+        lease_s = (self.run.held.give_up_s if self.run.held else None) or 0
+        numbers = (str(control), str(self.run.grace_s), str(report), ",".join(map(str, held)), str(lease_s))
         return [sys.executable, "-I", "-S", guard, *numbers, *self.command.argv]
 
     def _environ(self, report: int) -> Iterator[tuple[str, str]]:
@@ -255,7 +235,7 @@ class _Child:
     def hear(self) -> bytes:
         """Read some of the guard's word."""
         try:
-            word = self.control.recv(_CHUNK)
+            word = self.control.recv(CHUNK)
         except OSError:  # reset: it was killed before it read ours
             word = b""
         self.told = not word
@@ -266,6 +246,11 @@ class _Child:
         self.stopping = True
         with contextlib.suppress(OSError):
             self.control.send(b"k" if hasten else b"t")
+
+    def say_confirmed(self, asked_at: float) -> None:
+        """Tell the guard that the lock was ours at this instant of `time.monotonic()`."""
+        with contextlib.suppress(OSError):
+            self.control.send(struct.pack("=cd", b"h", asked_at))
 
     def close(self, descriptor: int) -> None:
         """Let one pipe go."""

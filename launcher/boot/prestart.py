@@ -16,13 +16,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.boot.attempts import pause_s
 from launcher.boot.context import Context
+from launcher.boot.due import due, key_of
 from launcher.boot.guarded import Run
-from launcher.boot.once import acquire, due, key_of, wait_until_done
+from launcher.boot.lock_side import LockSide, patience_s
+from launcher.boot.once import acquire, wait_until_done
+from launcher.boot.takeover import take_over
 from launcher.errors import DependencyDown, ExitCode, LauncherError, LockLost, StepFailed, StepRefused
 from launcher.locks import Held, Ledger, Lock, Record, State
 from launcher.log import log
-from launcher.plan import PlannedStep
+from launcher.plan import PlannedLock, PlannedStep
 from launcher.redact import redact
 from launcher.settings.topics import PrestartSettings
 from launcher.steps import Command, Due, Finished
@@ -39,7 +43,7 @@ class Prestart:
     steps: Sequence[PlannedStep]
     settings: PrestartSettings
     context: Context
-    lock: Lock | None  # None when no step needs one
+    choose: Callable[[], PlannedLock]  # called once, and only when something has to be known of the lock
 
     def carry_out(self) -> None:
         """Do what the mode asks for. Raises LauncherError when the server must not start."""
@@ -50,24 +54,33 @@ class Prestart:
             for locked, group in itertools.groupby(self.steps, key=lambda planned: planned.under_lock):
                 self._group(list(group), locked=locked)
         finally:
-            if self.lock is not None:
-                self.lock.close()
+            if self.context.lock is not None:
+                self.context.lock.close()
+
+    def _side(self) -> LockSide:
+        """Return the lock, chosen now if it was not yet: with nothing to do there is none."""
+        if self.context.side is None:
+            self.context.side = LockSide(self.choose(), self.context.watch, self.settings.lock_timeout)
+        return self.context.side
+
+    def _ledger(self) -> Ledger:
+        return self._side().ledger
 
     def _group(self, steps: list[PlannedStep], *, locked: bool) -> None:
-        if not locked or self.lock is None:
+        if not locked:
             for planned in steps:
                 self._unlocked(planned)
         elif self.settings.mode == "wait":
-            wait_until_done(steps, self.context, self.lock.ledger, self.settings.lock_timeout)
-        elif pending := self._due(steps, self.lock):
+            wait_until_done(steps, self.context, self._ledger, self.settings.lock_timeout)
+        elif pending := self._due(steps):
             if self.settings.mode == "check":
                 raise StepRefused(f"not done, and --prestart check: {_reasons(pending)}")
             self._ask(pending)
-            self._once(steps, self.lock)
+            self._once(steps)
 
-    def _due(self, steps: Sequence[PlannedStep], lock: Lock) -> list[tuple[PlannedStep, Due]]:
+    def _due(self, steps: Sequence[PlannedStep]) -> list[tuple[PlannedStep, Due]]:
         """Return what has something to do; say what has not. This needs no lock."""
-        answers = [(planned, due(planned, self.context, lock.ledger)) for planned in steps]
+        answers = [(planned, due(planned, self.context, self._ledger)) for planned in steps]
         for planned, answer in answers:
             if answer.due is False:
                 log.info("launcher.step_skipped", step=planned.name, because=answer.because)
@@ -75,59 +88,96 @@ class Prestart:
                 log.info("launcher.step_found_due", step=planned.name, because=answer.because)
         return [(planned, answer) for planned, answer in answers if answer.due is not False]
 
-    def _once(self, steps: Sequence[PlannedStep], lock: Lock) -> None:
-        """Run what is still due under the lock."""
-        if lock.hosts == "this host":
-            self._say_local(lock, steps)
-        held = acquire(lock, self.context.watch, self.settings.lock_timeout)
-        self.context.held = held
+    def _still_due(self, steps: Sequence[PlannedStep]) -> bool:
+        """Tell whether anything is left to do. Raises StepFailed when the fleet has failed at it often enough."""
+        left = [planned for planned in steps if due(planned, self.context, self._ledger).due is not False]
+        for planned in left[:1]:
+            self._pause_s(planned)
+        return bool(left)
+
+    def _once(self, steps: Sequence[PlannedStep]) -> None:
+        """Run what is still due under the lock, or find that somebody else has done it."""
+        side, deadline = self._side(), time.monotonic() + self.settings.lock_timeout
+        if side.lock.hosts == "this host":
+            self._say_local(side.lock, steps)
+        pause_s: float | None = 0.0
+        while pause_s is not None:
+            self.context.watch.pause(pause_s)
+            left_s = max(0.0, deadline - time.monotonic())
+            held = acquire(side, lambda: self._still_due(steps), left_s)
+            if held is None:
+                self._due(steps)
+                return
+            if side.lock.hosts == "every host" and side.lock.warning:
+                log.warning("launcher.lock_doubtful", lock=side.lock.where, because=side.lock.warning)
+            pause_s = self._holding(side, held, steps)
+            log.info("launcher.lock_released", lock=side.lock.where)
+
+    def _holding(self, side: LockSide, held: Held, steps: Sequence[PlannedStep]) -> float | None:
+        """Run what is due; return how long to let others try before the next attempt, None when all is done."""
+        side.held = self.context.held = held
         try:
-            for planned in steps:
-                self._under_lock(planned, held, lock.ledger)
+            pause_s = self._all(side, held, steps)
+        except LockLost:
+            raise  # there is nothing to be given back, and nobody to be asked
         except BaseException:
             with contextlib.suppress(LauncherError):  # the first error is the one to be told
-                self._release(held)
+                self._release(side, held)
             raise
-        self._release(held)
-        log.info("launcher.lock_released", lock=lock.where)
+        self._release(side, held)
+        return pause_s
+
+    def _all(self, side: LockSide, held: Held, steps: Sequence[PlannedStep]) -> float | None:
+        taken_over = False
+        for planned in steps:
+            answer = due(planned, self.context, self._ledger)
+            if answer.due is not False and not taken_over:
+                taken_over = take_over(side, held, self.settings.lock_timeout)
+                answer = due(planned, self.context, self._ledger)
+            if answer.due is False:
+                log.info("launcher.step_skipped", step=planned.name, because=answer.because)
+                continue
+            if pause_s := self._pause_s(planned):
+                log.info("launcher.attempt_put_off", step=planned.name, seconds=round(pause_s, 1))
+                return pause_s
+            self._under_lock(planned, answer, side, held)
+        return None
+
+    def _pause_s(self, planned: PlannedStep) -> float:
+        ledger = self._ledger()
+        return pause_s(planned, ledger.read(planned.record_name, key_of(planned, self.context)))
 
     def _say_local(self, lock: Lock, steps: Sequence[PlannedStep]) -> None:
         """Say how far the lock reaches: a warning unless all that is worked on is known to be a database beside it."""
         because = lock.warning or "it reaches who shares this file: no other host, no container with files of its own"
-        enough = not lock.warning and any(getattr(planned.step, "is_local", None) for planned in steps)
+        beside = lock.kind == "sqlite" or any(getattr(planned.step, "is_local", None) for planned in steps)
+        enough = beside and not lock.warning
         say = log.info if enough else log.warning
         say("launcher.lock_is_local", lock=lock.where, because=because)
 
-    def _release(self, held: Held) -> None:
+    def _release(self, side: LockSide, held: Held) -> None:
         """Give the lock back, off the main thread: a server may be slow to answer. Raises LockLost."""
-        self.context.held = None
-        self._answered(held.release, _RELEASE_S)
-
-    def _answered(self, question: Callable[[], None], timeout_s: float) -> None:
-        """Ask the lock's side. Raises LockLost when it says so, and when it says nothing."""
         try:
-            self.context.watch.off_thread(question, timeout_s=timeout_s)
-        except TimeoutError as error:
-            raise LockLost(f"the lock does not answer: {error}") from error
+            side.owned(held.release, _RELEASE_S)
+        finally:
+            side.held = self.context.held = None
 
-    def _under_lock(self, planned: PlannedStep, held: Held, ledger: Ledger) -> None:
-        answer = due(planned, self.context, ledger)
-        if answer.due is False:
-            log.info("launcher.step_skipped", step=planned.name, because=answer.because)
-            return
+    def _under_lock(self, planned: PlannedStep, answer: Due, side: LockSide, held: Held) -> None:
         if answer.fresh:
-            self._forget(ledger, but=planned)
-        held.say_step(planned.name)
-        record = ledger.begin(planned.record_name, key_of(planned, self.context))
+            self._forget(side.ledger, but=planned)
+        side.owned(lambda: held.say_step(planned.name), _RELEASE_S)
+        record = side.ledger.begin(planned.record_name, key_of(planned, self.context))
         command = planned.step.command(self.context)
         try:
             result = self._execute(planned, command, held=held, record=record)
+        except LockLost:
+            raise  # whatever is recorded now, it is not ours to record
         except LauncherError as error:
-            _record(ledger, record, None, str(error))
+            _record(side.ledger, record, None, str(error))
             raise
         # evidence/locks.md §4: `done` only after a fresh look at the ownership
-        self._answered(held.confirm, held.give_up_s or _RELEASE_S)
-        _record(ledger, record, result, result.tail)
+        side.owned(held.confirm, patience_s(held))
+        _record(side.ledger, record, result, result.tail)
         self._succeed(planned, command, result, doubt="" if answer.due else answer.because)
 
     def _forget(self, ledger: Ledger, *, but: PlannedStep) -> None:
@@ -155,7 +205,9 @@ class Prestart:
         run = Run(
             watch=self.context.watch,
             cwd=self.context.cwd,
-            environ=_with_our_python({**self.context.environ, **self._variables(planned, record)}),
+            environ=_with_our_python(
+                {**(held.environ() if held else {}), **self.context.environ, **self._variables(planned, record)}
+            ),
             timeout_s=planned.settings.timeout_s,
             on_line=lambda stream, line: log.info("launcher.step_output", step=planned.name, stream=stream, line=line),
             held=held,

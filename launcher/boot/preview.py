@@ -6,6 +6,7 @@ problem to be shown beside the rest.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 from collections.abc import Callable
@@ -13,17 +14,20 @@ from dataclasses import dataclass, field
 
 from launcher.boot.context import Context
 from launcher.boot.decide import decide
-from launcher.boot.once import due, own_answer
+from launcher.boot.due import due
+from launcher.boot.lock_choice import choose_lock
+from launcher.boot.lock_side import LockSide
 from launcher.boot.sequence import bind, server_command
 from launcher.boot.sockets import close_listeners
 from launcher.boot.watch import Watch
-from launcher.errors import ExitCode, LauncherError, StepFailed
-from launcher.locks import Lock
+from launcher.errors import ExitCode, LauncherError, StepFailed, UsageError
+from launcher.locks import Ledger
 from launcher.plan import Plan, PlannedStep
 from launcher.servers import Listener
 from launcher.settings.topics import Settings
 from launcher.steps import Command, Due
 
+_PATIENCE_S = 3.0  # a person waits for the answer
 _IMPORT_S = 120.0  # the startup deadline of a worker (DESIGN §6)
 
 
@@ -58,8 +62,10 @@ def preview(settings: Settings, watch: Watch) -> Preview:
     plan = decide(settings, excuse=lambda part, error: problems.append(Problem(part, error)))
     seen = Preview(plan, problems=problems)
     context = Context(watch, settings, plan.app.import_dir if plan.app else None, writes=False)
+    look = _Look(seen, settings, context)
     for planned in plan.steps:
-        seen.attempt(f"step {planned.name}", functools.partial(_see, seen, planned, context))
+        seen.attempt(f"step {planned.name}", functools.partial(look.see, planned))
+    seen.attempt("lock", look.choose)
     if plan.app and plan.budget:
         seen.attempt("server", lambda: _command(seen, settings))
     return seen
@@ -69,8 +75,8 @@ def probe(seen: Preview, settings: Settings, watch: Watch) -> None:
     """Try what a preview leaves out: import the application, take the address, reach lock and databases."""
     seen.attempt("address", lambda: close_listeners(bind(seen.plan, watch, settings.environ)))
     if seen.plan.lock is not None:
-        lock = seen.plan.lock
-        seen.attempt("lock", lambda: _reach(lock))
+        side = LockSide(seen.plan.lock, watch, _PATIENCE_S)
+        seen.attempt("lock", lambda: _reach(side))
     for planned, answer in seen.steps:
         seen.attempt(f"step {planned.name}", functools.partial(_can_tell, planned, answer))
     if seen.plan.app is not None:
@@ -78,10 +84,31 @@ def probe(seen: Preview, settings: Settings, watch: Watch) -> None:
         seen.attempt("app", lambda: _import_app(seen.plan, context))
 
 
-def _see(seen: Preview, planned: PlannedStep, context: Context) -> None:
-    lock = seen.plan.lock if planned.under_lock else None
-    answer = due(planned, context, lock.ledger) if lock is not None else own_answer(planned, context)
-    seen.steps.append((planned, answer))
+class _Look:
+    """One look at the steps and the lock that they would run under."""
+
+    def __init__(self, seen: Preview, settings: Settings, context: Context) -> None:
+        self.seen, self.settings, self.context = seen, settings, context
+
+    def see(self, planned: PlannedStep) -> None:
+        """Ask what a step would do."""
+        self.seen.steps.append((planned, due(planned, self.context, self.ledger)))
+
+    def ledger(self) -> Ledger:
+        """Return the records; the lock is chosen for it when it was not."""
+        if self.context.side is None:
+            self.choose()
+            if self.seen.plan.lock is None:
+                raise UsageError("its record cannot be read without a lock that can be used")
+            self.context.side = LockSide(self.seen.plan.lock, self.context.watch, _PATIENCE_S)
+        return self.context.side.ledger
+
+    def choose(self) -> None:
+        """Choose the lock, if one is needed and none was asked for. Raises LauncherError."""
+        plan = self.seen.plan
+        if plan.locked and plan.lock is None and not any(problem.part == "lock" for problem in self.seen.problems):
+            chosen = choose_lock(self.settings, plan.steps, self.context, patience_s=_PATIENCE_S)
+            self.seen.plan = dataclasses.replace(plan, lock=chosen)
 
 
 def _command(seen: Preview, settings: Settings) -> None:
@@ -95,10 +122,13 @@ def _can_tell(planned: PlannedStep, answer: Due) -> None:
         raise StepFailed(f"pre-start step {planned.name!r} ({planned.step.where()}): {answer.because}")
 
 
-def _reach(lock: Lock) -> None:
+def _reach(side: LockSide) -> None:
     """Read the records and find the place; the lock itself is not taken."""
-    lock.ledger.records()
-    lock.holder()
+    try:
+        side.ledger.records()
+        side.answer(side.lock.holder)
+    finally:
+        side.lock.close()
 
 
 def _import_app(plan: Plan, context: Context) -> None:

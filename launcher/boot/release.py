@@ -15,7 +15,7 @@ from launcher.errors import UsageError
 from launcher.origin import Ignored, Origin, OriginKind, Sourced
 from launcher.own_source import hash_files, source_hash
 
-__all__ = ["content_key", "ignored_releases", "release_id", "source_hash"]
+__all__ = ["content_key", "ignored_releases", "known_release", "release_id", "source_hash"]
 
 # In this order (evidence/locks.md §4). HEROKU_SLUG_COMMIT is the older name and can be stale in pipelines.
 _PLATFORMS = (
@@ -42,6 +42,13 @@ def release_id(explicit: Sourced[str] | None, cwd: Path, environ: Mapping[str, s
 
     Raises UsageError for a given id that is empty or names different releases at different times.
     """
+    if known := known_release(explicit, environ):
+        return known
+    return Sourced(f"source-{source_hash(cwd)[:32]}", Origin(OriginKind.DEFAULT, f"the source below {cwd}"))
+
+
+def known_release(explicit: Sourced[str] | None, environ: Mapping[str, str] = os.environ) -> Sourced[str] | None:
+    """Return the release id that was given or that the platform tells, None without one. Raises as `release_id`."""
     if explicit is not None:
         if why := _unfit("", explicit.value):
             raise UsageError(f"the release id {explicit.value!r} ({explicit.origin}) {why}", cure=_CURE)
@@ -50,7 +57,7 @@ def release_id(explicit: Sourced[str] | None, cwd: Path, environ: Mapping[str, s
         value = environ.get(name)
         if value is not None and not _unfit(name, value):
             return Sourced(value.strip(), Origin(OriginKind.PLATFORM, name))
-    return Sourced(f"source-{source_hash(cwd)[:32]}", Origin(OriginKind.DEFAULT, f"the source below {cwd}"))
+    return None
 
 
 def ignored_releases(environ: Mapping[str, str] = os.environ) -> tuple[Ignored, ...]:

@@ -13,12 +13,13 @@ from typing import NoReturn
 from launcher.boot.context import Context
 from launcher.boot.decide import decide
 from launcher.boot.handover import Original, hand_over
+from launcher.boot.lock_choice import choose_lock
 from launcher.boot.prestart import Prestart
 from launcher.boot.sockets import close_listeners, ignored_addresses, open_listeners
 from launcher.boot.watch import Watch
 from launcher.errors import LauncherError, UsageError
 from launcher.log import log
-from launcher.plan import Plan
+from launcher.plan import Plan, PlannedLock
 from launcher.plugins import load_kind
 from launcher.servers import Listener, Server, ServerCommand, ServerPlan
 from launcher.settings.topics import Settings
@@ -31,6 +32,7 @@ def run(load: Callable[[], Settings], watch: Watch, original: Original) -> NoRet
     _imported()
     with watch.installed():
         settings = load()
+        _check_place(settings.environ)
         plan = decide(settings)
         say(plan)
         listeners = bind(plan, watch, settings.environ)
@@ -62,6 +64,18 @@ def steps_only(load: Callable[[], Settings], watch: Watch) -> None:
         say_steps(plan)
         say_ignored(plan)
         prestart(plan, settings, Context(watch, settings, plan.app.import_dir if plan.app else None))
+
+
+def _check_place(environ: Mapping[str, str]) -> None:
+    """Refuse to serve where only steps are meant to run: Fly's release machine, Heroku's release phase."""
+    phase = "RELEASE_COMMAND" if environ.get("RELEASE_COMMAND") else ""
+    if environ.get("DYNO", "").startswith("release."):
+        phase = f"DYNO={environ['DYNO']}"
+    if phase:
+        raise UsageError(
+            f"this is the platform's release phase ({phase}): a server that runs here would never let it end",
+            cure="launcher prestart runs the steps and ends",
+        )
 
 
 def _imported() -> None:
@@ -105,7 +119,9 @@ def say_steps(plan: Plan) -> None:
     """Say which steps there are, where they were said, and which lock they need."""
     names = [f"{planned.name} ({planned.settings.type}, once per {planned.once_per})" for planned in plan.steps]
     sources = sorted({str(planned.settings.origin) for planned in plan.steps}) or ["none configured, none found"]
-    lock = f"{plan.lock.kind} {plan.lock.where}, {plan.lock.hosts}" if plan.lock else "not needed"
+    lock = "auto" if plan.locked else "not needed"
+    if plan.lock is not None:
+        lock = f"{plan.lock.lock.kind} {plan.lock.lock.where}, {plan.lock.lock.hosts}"
     log.info("launcher.steps_planned", steps=names, source=sources, lock=lock)
 
 
@@ -137,7 +153,18 @@ def bind(plan: Plan, watch: Watch, environ: Mapping[str, str]) -> tuple[Listener
 def prestart(plan: Plan, settings: Settings, context: Context) -> None:
     """Carry out the pre-start steps, if there are any."""
     if plan.steps:
-        Prestart(steps=plan.steps, settings=settings.prestart, context=context, lock=plan.lock).carry_out()
+        Prestart(
+            steps=plan.steps,
+            settings=settings.prestart,
+            context=context,
+            choose=lambda: plan.lock or _chosen(plan, settings, context),
+        ).carry_out()
+
+
+def _chosen(plan: Plan, settings: Settings, context: Context) -> PlannedLock:
+    chosen = choose_lock(settings, plan.steps, context)
+    log.info("launcher.lock_chosen", lock=chosen.lock.where, kind=chosen.lock.kind, because=chosen.because)
+    return chosen
 
 
 def server_command(

@@ -136,11 +136,11 @@ class Watch:
             self._statuses[pid] = status
         return pid != 0
 
-    def off_thread(self, function: Callable[[], T], *, timeout_s: float) -> T:
+    def off_thread(self, function: Callable[[], T], *, timeout_s: float, interruptible: bool = True) -> T:
         """Call `function` in a helper thread and return (or raise) what it does; signals are answered meanwhile.
 
-        Raises TimeoutError after `timeout_s` seconds, and Interrupted. A thread that still blocks then is left behind:
-        it ends with the exec or the exit.
+        Raises TimeoutError after `timeout_s` seconds, and Interrupted unless `interruptible` is off. A thread that
+        still blocks then is left behind: it ends with the exec or the exit.
         """
         box: list[tuple[T | None, BaseException | None]] = []
         done, finish = os.pipe()
@@ -157,7 +157,7 @@ class Watch:
         deadline = time.monotonic() + timeout_s
         try:
             while not box and time.monotonic() < deadline:
-                self.wait([done], deadline=deadline)
+                self.wait([done], deadline=deadline, interruptible=interruptible)
         finally:
             os.close(done)
         if not box:

@@ -14,13 +14,14 @@ import click
 from launcher import __version__
 
 FIRST = ("run", "prestart", "plan")
-MORE = ("check", "plugins")
-_MODULES = {"run": "run", "prestart": "run", "plan": "plan", "check": "check", "plugins": "plugins"}
+MORE = ("check", "lock", "plugins")
+_MODULES = {"run": "run", "prestart": "run", "plan": "plan", "check": "check", "lock": "lock", "plugins": "plugins"}
 _HELP = {
     "run": "Run the pre-start steps once, then become the server.",
     "prestart": "Run the pre-start steps only: init container, release phase, Job.",
     "plan": "Tell what would happen and why; changes nothing.",
     "check": "Plan, import the application, reach every lock, database and plugin.",
+    "lock": "Tell who holds the lock, since when, and what has been recorded.",
     "plugins": "List plugins, their versions and what they bring.",
 }
 

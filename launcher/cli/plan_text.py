@@ -9,6 +9,7 @@ from launcher.boot.preview import Preview
 from launcher.cli.tables import Row, show
 from launcher.errors import LauncherError
 from launcher.origin import OriginKind
+from launcher.plan import PlannedLock
 from launcher.redact import redact
 from launcher.units import human_bytes
 
@@ -25,7 +26,7 @@ def as_document(seen: Preview) -> dict[str, object]:
         "worker_class": plan.worker_class.value,
         "workers": {"count": budget.workers, "because": budget.because} if budget else None,
         "memory": _memory(seen),
-        "lock": {"kind": plan.lock.kind, "where": redact(plan.lock.where)} if plan.lock else None,
+        "lock": _lock(plan.lock),
         "steps": _steps(seen),
         "addresses": [address.value for address in plan.addresses],
         "argv": list(seen.argv),
@@ -93,7 +94,7 @@ def print_preview(seen: Preview) -> None:
     rows: list[Row] = [("app", plan.app.import_string, plan.app.because)] if plan.app else []
     rows.append(("server", f"{plan.server.value} ({plan.worker_class.value})", str(plan.server.origin)))
     rows += [("workers", str(budget.workers), budget.because)] if budget else []
-    rows += [("lock", f"{plan.lock.kind} {plan.lock.where}", f"covers {plan.lock.hosts}")] if plan.lock else []
+    rows += [_lock_row(plan.lock)] if plan.lock else []
     rows += [("address", one.value, str(one.origin)) for one in plan.addresses]
     rows.append(("grace", f"{plan.graceful_timeout.value:g}s", str(plan.graceful_timeout.origin)))
     show("plan", ("what", "value", "because"), rows)
@@ -131,3 +132,13 @@ def _print_rest(seen: Preview) -> None:
     if seen.problems:
         rows = [(p.part, p.error.message, p.error.cure, str(int(p.error.exit_code))) for p in seen.problems]
         show("problems: `launcher run` would end here", ("part", "what", "try", "exit code"), rows)
+
+
+def _lock(planned: PlannedLock | None) -> dict[str, object] | None:
+    if planned is None:
+        return None
+    return {"kind": planned.lock.kind, "where": redact(planned.lock.where), "because": planned.because}
+
+
+def _lock_row(planned: PlannedLock) -> Row:
+    return ("lock", f"{planned.lock.kind} {planned.lock.where}", f"{planned.because}; covers {planned.lock.hosts}")

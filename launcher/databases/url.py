@@ -120,6 +120,16 @@ def absolute(url: str, cwd: Path) -> str:
     return f"{head}:///{quote(os.path.normpath(cwd / parts.database))}{mark}{query}"
 
 
+def database_name(url: str) -> str:
+    """Return `dialect:name`, which is the same for every user, driver, option and name of the host.
+
+    Raises ValueError for what is no database URL.
+    """
+    parts = parse(url)
+    dialect = "mysql" if parts.dialect == "mariadb" else parts.dialect
+    return f"{dialect}:{os.path.realpath(parts.database) if dialect == 'sqlite' else parts.database}"
+
+
 def same(one: str, other: str) -> bool:
     """Tell whether two URLs reach the same database as the same user, whatever driver they name."""
     try:

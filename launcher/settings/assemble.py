@@ -98,7 +98,10 @@ def _prestart(merged: Merged, asked: Asked) -> PrestartSettings:
         steps=asked.steps,
         lock=merged.said("lock", str) or Sourced("auto", DEFAULT),
         lock_timeout=_or_default(merged, "lock_timeout", float),
+        lock_expiry=_or_default(merged, "lock_expiry", float),
         namespace=merged.value("namespace", str),
+        ledger_table=_or_default(merged, "ledger_table", str),
+        orphans=cast('Literal["wait", "terminate"]', _or_default(merged, "orphans", str)),
         release=merged.said("release", str),
         on_unknown_revision=cast("UnknownRevision", _or_default(merged, "on_unknown_revision", str)),
     )

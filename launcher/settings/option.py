@@ -21,8 +21,9 @@ class Kind(Enum):
     PORT = auto()
     NUMBER = auto()
     WORKERS = auto()
-    DURATION = auto()
+    DURATION = auto()  # from `Option.least` to `Option.most` seconds
     SIZE = auto()
+    TABLE = auto()  # the name of a database's table, with or without its schema
     MEMORY = auto()  # a size, or a percentage of the limit
 
 
@@ -73,6 +74,7 @@ class Option:
     metavar: str = ""
     words: tuple[str, ...] = ()
     least: int = 0
+    most: int | None = None
     aliases: tuple[Alias, ...] = ()
     not_yet: str = ""  # what it will do: until then it is refused wherever it is set
 

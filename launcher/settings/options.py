@@ -106,16 +106,38 @@ TABLE: tuple[Option, ...] = (
     _prestart(
         "lock",
         Kind.TEXT,
-        "Under which lock of this host the steps run; plugins bring others.",
+        "Where the lock is that the steps run under; auto: in the database that is migrated.",
         default="auto",
-        metavar="auto|file[:PATH]",
+        metavar="auto|file[:PATH]|URL",
     ),
     _prestart("lock_timeout", Kind.DURATION, "How long to wait for it.", default=900.0),
+    _prestart(
+        "lock_expiry",
+        Kind.DURATION,
+        "A holder that is cut off loses it after so long.",
+        default=30.0,
+        least=7,  # launcher.locks.lease: a step may need 5 s to be killed, and both sides some time to notice
+        most=24 * 3600,
+    ),
     _prestart(
         "namespace",
         Kind.TEXT,
         "Part of the lock's and the ledger's name; of the ledger's alone with file:PATH.",
         metavar="NAME",
+    ),
+    _prestart(
+        "ledger_table",
+        Kind.TABLE,
+        "The table that records what has been done.",
+        default="asgi_launcher_ledger",
+        metavar="[SCHEMA.]TABLE",
+    ),
+    _prestart(
+        "orphans",
+        Kind.WORD,
+        "Wait for statements that a dead holder left running, or end them.",
+        default="wait",
+        words=("wait", "terminate"),
     ),
     _prestart(
         "release",

@@ -12,8 +12,9 @@ from launcher.settings.topics import OncePer, StepSettings
 from launcher.units import seconds
 
 BUILT_IN = ("alembic", "run", "call", "wait-for")
-_COMMON = ("name", "once_per", "timeout", "files")
+_COMMON = ("name", "once_per", "timeout", "attempts", "files")
 _ENTRY_POINTS = "launcher.steps"
+_DEFAULT_ATTEMPTS = 3  # evidence/locks.md §4: of the whole fleet at full speed; then one at a time, growing pauses
 _DEFAULT_TIMEOUT_S = 600.0  # DESIGN §6: a step's own `timeout` default 10m
 
 
@@ -47,6 +48,7 @@ def _step(table: Mapping[str, object], where: str, taken: Collection[str], *, wi
         origin=Origin(OriginKind.FILE, where),
         once_per=_once_per(table, where),
         timeout_s=_timeout_s(table, where),
+        attempts=_attempts(table, where),
         files=_files(table, where),
         options={option: value for option, value in table.items() if option not in {key, *_COMMON}},
     )
@@ -108,6 +110,16 @@ def _timeout_s(table: Mapping[str, object], where: str) -> float:
     except ValueError as error:
         raise UsageError(f"{where}: timeout: {error}", cure='write a duration, such as timeout = "5m"') from None
     return timeout_s
+
+
+def _attempts(table: Mapping[str, object], where: str) -> int:
+    value = table.get("attempts", _DEFAULT_ATTEMPTS)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UsageError(
+            f"{where}: attempts = {value!r} is not a whole number from 1 on",
+            cure="write how often the fleet may try at full speed, such as attempts = 3",
+        )
+    return value
 
 
 def _files(table: Mapping[str, object], where: str) -> tuple[str, ...]:

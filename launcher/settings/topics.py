@@ -74,6 +74,7 @@ class StepSettings:
     found: bool = False  # not configured: an alembic.ini was there
     once_per: OncePer | None = None  # None: the type's own default
     timeout_s: float = 600.0
+    attempts: int = 3  # of the whole fleet, at full speed; then one at a time with growing pauses
     files: tuple[str, ...] = ()  # globs, for `once_per = "content"`
     options: Mapping[str, object] = field(default_factory=dict)  # further keys: the step type checks them
 
@@ -87,7 +88,10 @@ class PrestartSettings:
     steps: tuple[StepSettings, ...] = ()
     lock: Sourced[str]
     lock_timeout: float = 900.0
+    lock_expiry: float = 30.0
     namespace: str | None = None  # part of the lock's name
+    ledger_table: str = "asgi_launcher_ledger"
+    orphans: Literal["wait", "terminate"] = "wait"
     release: Sourced[str] | None = None
     on_unknown_revision: UnknownRevision = "refuse"
 

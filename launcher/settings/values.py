@@ -6,6 +6,7 @@ messages name the cure, and importing one costs more than every conversion of a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -17,6 +18,8 @@ from launcher.units import fraction, human_bytes, human_seconds, seconds, size_b
 _YES = frozenset({"true", "1", "yes", "on", "t", "y"})  # click's words, which uvicorn and fastapi read
 _NO = frozenset({"false", "0", "no", "off", "f", "n"})
 _HIGHEST_PORT = 65535
+# What needs no quotes in any dialect. PostgreSQL cuts a name after 63 bytes, and a cut name is another table.
+_TABLE = re.compile(r"(?:[a-z_]\w{0,62}\.)?[a-z_]\w{0,62}", re.ASCII | re.IGNORECASE)
 
 
 def typed(option: Option, said: Sourced[object]) -> object:
@@ -141,8 +144,20 @@ def _measure(read: Callable[[str], float], raw: object) -> float:
     return read(str(raw))
 
 
-def _duration(raw: object, _option: Option) -> float:
-    return _measure(seconds, raw)
+def _duration(raw: object, option: Option) -> float:
+    duration_s = _measure(seconds, raw)
+    if duration_s < option.least:
+        raise ValueError(f"{raw!r} is less than {human_seconds(option.least)}")
+    if option.most is not None and duration_s > option.most:
+        raise ValueError(f"{raw!r} is more than {human_seconds(option.most)}")
+    return duration_s
+
+
+def _table(raw: object, option: Option) -> str:
+    name = _text(raw, option).strip()
+    if not _TABLE.fullmatch(name):
+        raise _wrong(raw, "is not the name of a table")
+    return name
 
 
 def _size(raw: object, _option: Option) -> int:
@@ -175,6 +190,7 @@ _READERS: Mapping[Kind, Callable[[object, Option], object]] = MappingProxyType(
         Kind.NUMBER: _number,
         Kind.WORKERS: _workers,
         Kind.DURATION: _duration,
+        Kind.TABLE: _table,
         Kind.SIZE: _size,
         Kind.MEMORY: _memory,
     }
@@ -191,6 +207,7 @@ _EXAMPLES: Mapping[Kind, str] = MappingProxyType(
         Kind.NUMBER: "write a number, such as 1.5",
         Kind.WORKERS: "write a whole number from 1 on, or auto",
         Kind.DURATION: "write 30s, 5m, 1.5h or a number of seconds",
+        Kind.TABLE: "write a name, or SCHEMA.NAME: letters, digits and _, each at most 63 long",
         Kind.SIZE: "write 512M, 1.5GiB or a number of bytes",
         Kind.MEMORY: "write a percentage (80%) or a size (512M)",
     }

@@ -87,6 +87,12 @@ class StepContext(Protocol):
     def off_thread(self, function: Callable[[], T], *, timeout_s: float) -> T:
         """Call what may block (a driver, a name look-up) in a helper thread. Raises TimeoutError, Interrupted."""
 
+    def ask(self, url: str, sql: str, *, timeout_s: float) -> list[tuple[object, ...]]:
+        """Ask one question of a database, through the lock's connection where it leads there.
+
+        Raises as `launcher.databases.ask`, TimeoutError, Interrupted.
+        """
+
     def remembered(self, key: str) -> object | None:
         """Return what an earlier start kept under `key` (JSON values), or None. Never a secret."""
 
@@ -95,6 +101,9 @@ class StepContext(Protocol):
 
     def say(self, event: str, **facts: object) -> None:
         """Write one log event."""
+
+    def warn(self, event: str, **facts: object) -> None:
+        """Write one log event as a warning."""
 
 
 class Step(Protocol):

@@ -11,36 +11,29 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import quote
 
-from launcher.databases import CannotAsk, DatabaseUnreachable, TableMissing, ask, is_local
+from launcher.databases import CannotAsk, DatabaseUnreachable, TableMissing, is_local
 from launcher.databases import url as databases
 from launcher.errors import ExitCode
 from launcher.settings.topics import OncePer, StepSettings
 from launcher.steps import Command, Due, Finished, StepContext, checking
-from launcher.steps.alembic_codes import PLACES, UNKNOWN_REVISION
+from launcher.steps.alembic_answer import State, answer, decoded, nothing_yet, state
+from launcher.steps.alembic_codes import PLACES, UNKNOWN_REVISION, UNREACHABLE
+from launcher.steps.alembic_failure import AskingFailed, failure
 from launcher.steps.alembic_guess import by_variable
+from launcher.steps.alembic_indexes import report_invalid
 from launcher.steps.alembic_memory import Basis, Table, fingerprint, holds, recall, sqlite_database, to_remember
 from launcher.steps.alembic_project import Project, found_alembic, read_project
 from launcher.steps.revisions import CannotTell, Revisions, read_revisions
 
-__all__ = ["UNKNOWN_REVISION", "AlembicStep", "found_alembic"]
+__all__ = ["UNKNOWN_REVISION", "AlembicStep", "AskingFailed", "found_alembic"]
 
-_CONNECT_TIMEOUT_S = 5.0
 _QUESTION_TIMEOUT_S = 8.0  # connecting, and one row
+_EXIT_CODES = {UNKNOWN_REVISION: ExitCode.STEP_FAILED, UNREACHABLE: ExitCode.DEPENDENCY_DOWN}
 _ASKING_S = 60.0  # env.py, to be asked: the step's own time is meant for migrations
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """What one database says, beside what the image has."""
-
-    rows: frozenset[str]
-    heads: frozenset[str]
-    unknown: frozenset[str]
-    pending: bool
 
 
 class AlembicStep:
@@ -68,6 +61,9 @@ class AlembicStep:
         self._missing: Path | None = None  # the SQLite file that env.py would have created
         self._basis: Basis | None = None  # of env.py's answer; None for what needs none
         self._revisions: Revisions | None = None
+        self._told_url: str | None = None  # of the first database that env.py told, whether it may be kept or not
+        self._whole = True
+        self._failed: AskingFailed | None = None
 
     @property
     def is_local(self) -> bool | None:
@@ -81,8 +77,29 @@ class AlembicStep:
             return sqlite_database(str(self._missing))
         return self._table.database if self._table else None
 
+    @property
+    def database_url(self) -> str | None:
+        """The URL of the first database that it works on, complete with its password; known after `due`, or None.
+
+        Only ever in memory. The path of a SQLite file is absolute; the file need not be there.
+        """
+        if self._missing is not None:
+            return _sqlite_url(self._missing)
+        return self._table.url if self._table else self._told_url
+
+    @property
+    def url_is_whole(self) -> bool:
+        """False: env.py's engine connects in its own way (`creator`, `do_connect`), so its URL may lead elsewhere."""
+        return self._whole
+
+    @property
+    def asking_failed(self) -> AskingFailed | None:
+        """Why env.py could not be asked when `due` needed it; None when it was not needed or has answered."""
+        return self._failed
+
     def due(self, context: StepContext) -> Due:
         """Compare the database with the migrations, without changing either."""
+        self._failed = None
         if self._environ is not context.environ:
             self._forget(context.environ)
         try:
@@ -90,7 +107,7 @@ class AlembicStep:
             if self._basis and not holds(self._basis, project, context.cwd, context.environ):
                 self._forget(context.environ)
             if self._missing is not None and not self._missing.exists():
-                return _nothing_yet(self._missing)
+                return nothing_yet(self._missing)
             if self._target in {"heads", "head"} and (table := self._known(project, context)):
                 return self._ask_database(table, project, context)
         except (CannotTell, OSError):
@@ -99,11 +116,14 @@ class AlembicStep:
 
     def command(self, context: StepContext) -> Command:
         """Return the child that upgrades; it reports which database it was, so that the next start knows."""
-        return self._child("upgrade", context, {UNKNOWN_REVISION: ExitCode.STEP_FAILED})
+        return self._child("upgrade", context, _EXIT_CODES)
 
     def finished(self, context: StepContext, result: Finished) -> Mapping[str, str | None]:
-        """Keep what the next start can ask by."""
-        self._learn(_decoded(result.report), context)
+        """Keep what the next start can ask by; say what the migrations have left behind."""
+        told = decoded(result.report)
+        self._learn(told, context)
+        for url in dict.fromkeys(str(each["url"]) for each in told.get("databases", ()) if each.get("whole")):
+            report_invalid(self._settings.name, url, context)
         return {}
 
     def where(self) -> str:
@@ -140,26 +160,30 @@ class AlembicStep:
             return Due(due=None, because=f"the database could not be asked: {error}")
         unknown = rows - revisions.ids
         pending = not rows >= revisions.heads
-        return _answer([State(rows=rows, heads=revisions.heads, unknown=unknown, pending=pending)], context)
+        found = State(rows=rows, heads=revisions.heads, unknown=unknown, pending=pending)
+        return answer([found], context.on_unknown_revision)
 
     def _ask_env_py(self, context: StepContext) -> Due:
         """Let the project's own env.py open its databases, and compare each."""
         result = context.run(self._child("ask", context), timeout_s=min(self._settings.timeout_s, _ASKING_S))
-        told = _decoded(result.report)
+        told = decoded(result.report)
         if result.ok and told.get("missing"):
             missing = Path(os.path.normpath(context.cwd / told["missing"]))
             self._forget(context.environ)
+            self._told_url = _sqlite_url(missing)
             if basis := self._basis_of(told, context):
                 self._missing, self._basis = missing, basis
-            return _nothing_yet(missing)
+            return nothing_yet(missing)
         if not result.ok or not told.get("databases"):
-            return Due(due=None, because=f"env.py could not be asked: {_why(result)}")
+            self._failed = failure(result, told)
+            return Due(due=None, because=f"env.py could not be asked: {self._failed.text}")
         self._learn(told, context)  # when it is due as well: the look under the lock is then one question
-        return _answer([_state(each) for each in told["databases"]], context)
+        return answer([state(each) for each in told["databases"]], context.on_unknown_revision)
 
     def _learn(self, told: Mapping[str, Any], context: StepContext) -> None:
         """Keep how to ask next time, if there is one database and it answers a plain question in the same way."""
         self._forget(context.environ)
+        self._told_url, self._whole = _first_url(told, context)
         kept = None
         try:
             basis, table = self._basis_of(told, context), _one_table(told, context)
@@ -201,8 +225,17 @@ class AlembicStep:
         return f"alembic {self._value} [{self._section}]"
 
 
-def _nothing_yet(missing: Path) -> Due:
-    return Due(due=True, because=f"nothing has been migrated yet: there is no file {missing}", fresh=True)
+def _sqlite_url(path: Path) -> str:
+    return databases.absolute(f"sqlite:///{quote(str(path))}", path.parent)
+
+
+def _first_url(told: Mapping[str, Any], context: StepContext) -> tuple[str | None, bool]:
+    """Return the URL of the first database that env.py told, and whether its engine connects by nothing else."""
+    first: Mapping[str, Any] = next(iter(told.get("databases", ())), {})
+    try:
+        return databases.absolute(first["url"], context.cwd), first.get("whole") is not False
+    except (KeyError, ValueError):  # Alembic was configured by a dialect's name, without a connection
+        return None, True
 
 
 def _one_table(told: Mapping[str, Any], context: StepContext) -> Table | None:
@@ -210,6 +243,8 @@ def _one_table(told: Mapping[str, Any], context: StepContext) -> Table | None:
     if len(told.get("databases", ())) != 1:
         return None
     [each] = told["databases"]
+    if each.get("whole") is False:
+        return None
     url = databases.absolute(each["url"], context.cwd)
     table = Table(url=url, name=each["version_table"], schema=each["version_table_schema"])
     place = PLACES.get(databases.parse(url).dialect)
@@ -227,43 +262,4 @@ def _rows(table: Table, context: StepContext) -> frozenset[str]:
 
 
 def _asked(url: str, question: str, context: StepContext) -> list[tuple[object, ...]]:
-    return context.off_thread(
-        lambda: ask(url, question, connect_timeout_s=_CONNECT_TIMEOUT_S), timeout_s=_QUESTION_TIMEOUT_S
-    )
-
-
-def _answer(states: list[State], context: StepContext) -> Due:
-    """Return what the databases' states mean together."""
-    if unknown := sorted(frozenset().union(*(state.unknown for state in states))):
-        text = f"the database is at {', '.join(unknown)}, which this image does not know"
-        due = any(state.pending and not state.unknown for state in states)
-        return Due(due=due if context.on_unknown_revision == "start" else True, because=text)
-    pending = next((state for state in states if state.pending), None)
-    shown, fresh = pending or states[0], not any(state.rows for state in states)
-    if pending is None:
-        return Due(due=False, because=f"the database is at {_listed(shown.rows)}", fresh=fresh)
-    because = f"database at {_listed(shown.rows)}, heads {_listed(shown.heads)}"
-    return Due(due=True, because=because, fresh=fresh)
-
-
-def _why(result: Finished) -> str:
-    if result.timed_out:
-        return "it took too long"
-    return databases.redact(result.tail.strip().rpartition("\n")[2]) or f"exit status {result.status}"
-
-
-def _listed(revisions: frozenset[str]) -> str:
-    return ", ".join(sorted(revisions)) or "no revision"
-
-
-def _decoded(report: bytes) -> Mapping[str, Any]:
-    try:
-        told = json.loads(report or b"{}")
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}
-
-
-def _state(told: Mapping[str, Any]) -> State:
-    rows, heads, unknown = (frozenset(map(str, told[name])) for name in ("rows", "heads", "unknown"))
-    return State(rows=rows, heads=heads, unknown=unknown, pending=bool(told["pending"]))
+    return context.ask(url, question, timeout_s=_QUESTION_TIMEOUT_S)

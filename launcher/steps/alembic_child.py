@@ -12,7 +12,10 @@ import contextlib
 import gc
 import json
 import os
+import random
 import sys
+import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,7 +26,9 @@ import alembic.runtime.environment
 import alembic.script
 import alembic.util
 
-from launcher.steps.alembic_codes import PLACES, UNKNOWN_REVISION
+from launcher.steps.alembic_codes import PLACES, UNKNOWN_REVISION, UNREACHABLE
+from launcher.steps.alembic_engine import is_whole, name_connections
+from launcher.steps.alembic_failure import is_crowded, told_of
 from launcher.steps.alembic_watch import NoFile, Watch
 
 if TYPE_CHECKING:
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 Told = dict[str, Any]
+_PAUSE_S = (0.3, 1.2)
+_PATIENCE_S = {"ask": 20.0, "upgrade": 120.0, "check": 120.0}  # with a server that is full; to ask has 60 s in all
 
 
 class UnknownRevision(BaseException):
@@ -43,24 +50,59 @@ def main(what: str, asked: Told) -> int:
     told: Told = {"databases": []}
     if what == "upgrade":  # a migration may move data, and then there is garbage; a question is over at once
         gc.enable()
+        name_connections()
     try:
         code = {"ask": _ask, "upgrade": _upgrade, "check": _check}[what](asked, told)
-    except alembic.util.CommandError as error:
-        return _failed(f"FAILED: {error}")
     except UnknownRevision as error:
         sys.stderr.write(f"{error}\n")
         return UNKNOWN_REVISION
+    except alembic.util.CommandError as error:
+        return _failed(f"FAILED: {error}", error)
     except SystemExit as error:
-        return _failed(f"env.py ended the process by itself: sys.exit({error.code!r})")
+        return _failed(f"env.py ended the process by itself: sys.exit({error.code!r})", error)
+    except Exception as error:
+        failed = told_of(error)
+        untouched = failed["unreachable"] and "began" not in told
+        if untouched and is_crowded(error):
+            _again(what, asked)
+        _report({"failed": failed})
+        if what != "upgrade" or not untouched:
+            raise
+        traceback.print_exception(error)
+        return UNREACHABLE
+    _report(told)
+    return code
+
+
+def _again(what: str, asked: Told) -> None:
+    """Begin anew in this process, after a pause, as long as there is time; return when there is not."""
+    pause_s = random.uniform(*_PAUSE_S)  # noqa: S311 - spreads those who were refused together
+    deadline = asked.setdefault("deadline", time.monotonic() + _PATIENCE_S[what])
+    if time.monotonic() + pause_s < deadline:
+        sys.stderr.write("the database has no connection free: trying again\n")
+        time.sleep(pause_s)
+        _become(what, asked)
+
+
+def _become(what: str, asked: Told) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    argv = [sys.executable, "-P", "-m", "launcher.steps.alembic_child", what, json.dumps(asked)]
+    os.execv(sys.executable, argv)
+
+
+def _report(told: Told) -> None:
+    """Tell the launcher, once."""
     descriptor = os.environ.get("LAUNCHER_STEP_REPORT_FD")
     if descriptor is not None:
         with os.fdopen(int(descriptor), "wb") as report:
             report.write(json.dumps(told).encode())
-    return code
 
 
-def _failed(why: str) -> int:
+def _failed(why: str, error: BaseException | None = None) -> int:
     sys.stderr.write(f"{why}\n")
+    if error is not None:
+        _report({"failed": {**told_of(error), "text": why}})
     return 1
 
 
@@ -93,6 +135,7 @@ def _upgrade(asked: Told, told: Told) -> int:
             behind.extend(unknown)
             return []
         contexts.append(context)
+        told["began"] = True
         # What alembic.command.upgrade hands over at this place; it has no way in for the look before it.
         return script._upgrade_revs(asked["target"], rows)  # noqa: SLF001 - see above
 
@@ -105,9 +148,7 @@ def _upgrade(asked: Told, told: Told) -> int:
         _let_go(contexts)
         _look(asked, config, script, told, watch)
     except Exception:  # noqa: BLE001 - whatever an env.py raises that cannot be run twice: it is run in a new process
-        sys.stderr.flush()
-        argv = [sys.executable, "-P", "-m", "launcher.steps.alembic_child", "check", json.dumps(asked)]
-        os.execv(sys.executable, argv)
+        _become("check", asked)
     return _committed(told)
 
 
@@ -190,6 +231,7 @@ def _table(context: MigrationContext) -> Told:
         "version_table": context.version_table,
         "version_table_schema": context.version_table_schema,
         "place": _place(connection),
+        "whole": connection is None or is_whole(connection),
     }
 
 

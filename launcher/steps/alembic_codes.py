@@ -6,6 +6,7 @@ In a module of its own: the process imports it without the step type and what th
 from __future__ import annotations
 
 UNKNOWN_REVISION = 65  # EX_DATAERR of sysexits.h: the database is ahead of this image
+UNREACHABLE = 69  # EX_UNAVAILABLE: no database could be reached, and nothing has been done
 
 # Where a connection's unqualified names are looked up. By it the launcher's own connection is compared with the one
 # that env.py made: a search path, a role or a `creator` of the engine does not show in the URL.

@@ -65,8 +65,8 @@ class Basis:
 
 
 def sqlite_database(path: str) -> str:
-    """Return how a SQLite file is called as a database."""
-    return f"sqlite:{path}"
+    """Return how a SQLite file is called as a database: the same for every spelling of its path."""
+    return f"sqlite:{path if path.startswith((':memory:', 'file:')) else os.path.realpath(path)}"
 
 
 def to_remember(table: Table, basis: Basis, cwd: Path, environ: Mapping[str, str]) -> dict[str, object] | None:

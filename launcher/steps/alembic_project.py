@@ -20,7 +20,9 @@ _LEGACY_SEPARATOR = re.compile(r", *|(?: +)")
 # A loop over databases, arguments from elsewhere.
 _UNUSUAL_IN_ENV_PY = re.compile(rb"(?m)\*\*|^\s*(?:async\s+)?for\s.+:\s*(?:#.*)?$")
 # With one of these in env.py or the ini, a plain question to one URL may read another table than Alembic does.
-_UNUSUAL = re.compile(rb"(?im)version_table|search_path|schema_translate_map|set\s+role|tenant|^\s*databases\s*=")
+_UNUSUAL = re.compile(
+    rb"(?im)version_table|search_path|schema_translate_map|set\s+role|tenant|\bcreator\b|do_connect|^\s*databases\s*="
+)
 # What env.py imports by name from the application, and those names that may bring a database with them.
 _IMPORTED = re.compile(
     rb"(?m)^[ \t]*from\s+(?!(?:sqlalchemy|sqlmodel|alembic|logging|typing|urllib)\b)\S+\s+import\s+(\([^)]*\)|[^\n]*)"

@@ -57,7 +57,7 @@ def test_the_lock_outlives_an_env_py_that_was_asked_under_it(launch: Launch, pro
     folder = project({"alembic.ini": INI, "migrations/env.py": STAYS, **table_migrations(1)})
     for name in ("one", "two"):
         (folder / f"{name}.db").touch()
-    launched = launch("prestart", cwd=folder, allow_strays=True)
+    launched = launch("prestart", "--lock", "file", cwd=folder, allow_strays=True)
     until(lambda: (folder / "staying").exists() and (folder / "staying").read_text(), "env.py under the lock", 30)
     pid = int((folder / "staying").read_text())
     launched.signal(signal.SIGKILL)

@@ -123,7 +123,7 @@ def test_settings_that_cannot_be_taken(
         (("--metrics",), "not yet"),
         (("--health-bind", "127.0.0.1:9000"), "not yet"),
         (("--crash-dir", "crashes"), "not yet"),
-        (("--lock", "postgresql://localhost/x"), "not yet"),
+        (("--lock", "oracle://localhost/x"), "no lock for 'oracle'"),
         (("--release", "latest"), "latest"),
         (("--workers", "0"), "--workers"),
         (("--port", "99999"), "--port"),

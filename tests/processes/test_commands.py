@@ -215,11 +215,11 @@ def test_plan_cannot_tell(launch: Launch, project: MakeProject) -> None:
 
 
 def test_check_reaches_the_database(launch: Launch, project: MakeProject) -> None:
-    """A database that is out of reach is a problem of the step that needs it, with the code of that step's failure."""
+    """A database that is out of reach ends a start before its steps, with the code of a dependency that is down."""
     environ = {"DATABASE_URL": f"postgresql+psycopg://app@127.0.0.1:{free_port()}/app"}
     launched = launch("check", cwd=project(PROJECT), env=environ)
 
-    assert launched.wait() == 10, launched
+    assert launched.wait() == 69, launched
     assert "'migrate'" in launched.stderr
 
 

@@ -107,7 +107,7 @@ def test_an_env_py_that_vanishes_is_no_success(launch: Launch, project: MakeProj
     """An env.py that ends its process with code 0 behind everybody's back has migrated nothing: exit code 10."""
     folder = migrated(project, MIGRATE)
     (folder / "migrations/env.py").write_text("import os\nos._exit(0)\n")
-    ended = launch("prestart", cwd=folder)
+    ended = launch("prestart", "--lock", "file", cwd=folder)
 
     assert ended.wait() == ExitCode.STEP_FAILED
     assert "without saying what it has done" in ended.stderr

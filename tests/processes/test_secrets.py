@@ -90,7 +90,7 @@ def test_a_step_that_fails(launch: Launch, project: MakeProject) -> None:
     """The end of a failed step's output is in the message and in the ledger without it."""
     folder = project({"main.py": APP, "prints.py": PRINTS, "launcher.toml": toml('run = "{python} prints.py 3"')})
     url = f"postgresql://app:{PASSWORD}@db.example/app"
-    launched = launch("run", "--port", str(free_port()), cwd=folder, env={"DATABASE_URL": url})
+    launched = launch("run", "--lock", "file", "--port", str(free_port()), cwd=folder, env={"DATABASE_URL": url})
 
     assert launched.wait() == 10
     assert "connecting to postgresql://app:***@db.example/app" in launched.stderr
@@ -117,13 +117,13 @@ def test_urls_in_the_settings(launch: Launch, project: MakeProject, words: tuple
 
 
 def test_a_lock_that_is_a_url(launch: Launch, project: MakeProject) -> None:
-    """A lock's URL that cannot be used yet is refused without showing its password."""
+    """A lock's URL that leads nowhere is named without its password by every command, exit code 69 in a start."""
     folder = project({"main.py": APP, "launcher.toml": toml('run = "true"')})
     url = f"postgresql://app:{PASSWORD}@db.example/app"
-    for words in (("plan", "--json"), ("check",), ("run", "--port", str(free_port()))):
-        launched = launch(*words, cwd=folder, env={"LAUNCHER_LOCK": url})
-        launched.wait()
+    for words in (("plan", "--json"), ("check",), ("run", "--port", str(free_port())), ("lock",)):
+        launched = launch(*words, cwd=folder, env={"LAUNCHER_LOCK": url, "LAUNCHER_LOCK_TIMEOUT": "1s"})
 
+        assert launched.wait() == (0 if "plan" in words else 69), launched
         assert PASSWORD not in launched.stdout + launched.stderr, launched
 
 

@@ -10,7 +10,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from launcher.steps.alembic import AlembicStep
-from support.alembic_projects import ASYNC_ENV, SYNC_ENV, URL_OF_ENV, alembic_project
+from support.alembic_projects import ASYNC_ENV, SYNC_ENV, URL_OF_ENV, alembic_project, migration
 from support.alembic_starts import Started
 from support.step_context import settings
 
@@ -144,3 +144,29 @@ def test_an_upgrade_that_nobody_commits_fails(project: MakeProject, postgresql: 
         (step.database or "").rpartition("uncommitted")[0],
     )
     assert (1, True) == (status, "env.py did not commit: the database is still at no revision" in said), said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ("", "of the step"),
+        (", connect_args={'server_settings': {'jit': 'off'}}", "of the step"),
+        (", connect_args={'server_settings': {'application_name': 'its own'}}", "its own"),
+    ],
+    ids=["none", "other settings", "one of its own"],
+)
+def test_a_migration_through_asyncpg_carries_the_steps_name(
+    project: MakeProject, postgresql: PostgreSQL, arguments: str, name: str
+) -> None:
+    """PGAPPNAME, which asyncpg does not read and a takeover looks for. The application's own name and settings stay."""
+    url = postgresql.url("named", "asyncpg")
+    body = "op.execute(\"CREATE TABLE seen AS SELECT current_setting('application_name') AS name\")"
+    env = ASYNC_ENV.replace("poolclass=pool.NullPool)", f"poolclass=pool.NullPool{arguments})")
+    files = alembic_project(env, count=1) | {"migrations/versions/r2.py": migration("r2", "r1", body=body)}
+    start = Started(project(files), {"DATABASE_URL": url, "PGAPPNAME": "of the step"})
+    status, said = start.upgrade()
+    with postgresql.connect("named") as connection:
+        seen = connection.execute("SELECT name FROM seen").fetchone()
+
+    assert (0, (name,)) == (status, seen), said
+    assert (False, []) == (start.due()[0], start.due()[2]), "its engine counts as one that its URL describes"

@@ -17,6 +17,8 @@ INI = """
 
 URL_OF_ENV = 'os.environ.get("DATABASE_URL") or context.config.get_main_option("sqlalchemy.url")'
 
+ENGINE_OF_ENV = "create_engine(url, poolclass=pool.NullPool)"
+
 SYNC_ENV = """
     import os
     from alembic import context

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from support.launched import Launched
+    from support.spawning import Launch
+
 
 class Started:
     """One start after another of the same project: what is remembered stays, the step is new each time."""
@@ -33,6 +36,13 @@ class Started:
         result, exports = self.context.carry_out(AlembicStep(settings("alembic", "alembic.ini", **options)))
         assert not exports
         return result.status, result.tail
+
+
+def prestarted(launch: Launch, folder: Path, url: str, *words: str) -> Launched:
+    """Return a `launcher prestart` of the project that has ended, under a lock file, with this DATABASE_URL."""
+    launched = launch("prestart", "--lock", "file", *words, cwd=folder, env={"DATABASE_URL": url})
+    launched.wait(50)
+    return launched
 
 
 def rows(path: Path) -> set[str]:

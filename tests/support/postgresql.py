@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 INSTALL = "apt-get install postgresql"
 _PROGRAMS = "/usr/lib/postgresql/*/bin/postgres"  # Debian's place; elsewhere it is on PATH
-_NO_DURABILITY = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
+NO_DURABILITY = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,43 +54,38 @@ class PostgreSQL:
 @contextmanager
 def running_postgresql() -> Iterator[PostgreSQL]:
     """Run a server in a folder of its own for the length of the block; fail the test when there is none installed."""
-    programs = _programs()
+    binaries = programs()
     # Not below pytest's folder, which only its own user may enter: a server refuses to run as root.
     folder = Path(tempfile.mkdtemp(prefix="launcher-postgresql-"))
     try:
-        yield from _serve(programs, folder)
+        yield from _serve(binaries, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _serve(programs: Path, folder: Path) -> Iterator[PostgreSQL]:
-    data = folder / "data"
-    account = _account(folder)
-    create: list[str | Path] = [
-        programs / "initdb",
-        "-D",
-        data,
-        "-U",
-        "postgres",
-        "-A",
-        "trust",
-        "-E",
-        "UTF8",
-        "--no-locale",
-        "-N",
-    ]
-    subprocess.run(create, check=True, capture_output=True, cwd=folder, **account)
+def _serve(binaries: Path, folder: Path) -> Iterator[PostgreSQL]:
+    who = account(folder)
+    data = create_cluster(binaries, folder, who)
     server = PostgreSQL(free_port(), folder / "log")
-    serve: list[str | Path] = [programs / "postgres", "-D", data, "-p", str(server.port), "-k", folder]
-    serve += ["-c", "listen_addresses=127.0.0.1", *_NO_DURABILITY]
+    serve: list[str | Path] = [binaries / "postgres", "-D", data, "-p", str(server.port), "-k", folder]
+    serve += ["-c", "listen_addresses=127.0.0.1", *NO_DURABILITY]
     with server.log_path.open("wb") as log:
-        process: subprocess.Popen[bytes] = subprocess.Popen(serve, cwd=folder, stdout=log, stderr=log, **account)
+        process: subprocess.Popen[bytes] = subprocess.Popen(serve, cwd=folder, stdout=log, stderr=log, **who)
     try:
         until(lambda: process.poll() is not None or _answers(server), "PostgreSQL to answer", 30)
         assert process.poll() is None, f"PostgreSQL did not start:\n{server.log_path.read_text()}"
         yield server
     finally:
         _stop(process)
+
+
+def create_cluster(binaries: Path, folder: Path, who: dict[str, Any]) -> Path:
+    """Make an empty data folder below `folder`, as the account `who`, and return it."""
+    data = folder / "data"
+    create: list[str | Path] = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust"]
+    create += ["-E", "UTF8", "--no-locale", "-N"]
+    subprocess.run(create, check=True, capture_output=True, cwd=folder, **who)
+    return data
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -102,7 +97,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _programs() -> Path:
+def programs() -> Path:
+    """Return the folder of the server's binaries; fail the test when there is none."""
     found = sorted(Path("/").glob(_PROGRAMS.lstrip("/")), key=lambda path: int(re.sub(r"\D", "", path.parts[4]) or 0))
     on_path = shutil.which("postgres")
     if not found and not on_path:
@@ -110,7 +106,7 @@ def _programs() -> Path:
     return (found[-1] if found else Path(str(on_path))).parent
 
 
-def _account(folder: Path) -> dict[str, Any]:
+def account(folder: Path) -> dict[str, Any]:
     """Return who runs the server, as arguments for subprocess, and give this account the folder."""
     if os.geteuid() != 0:
         return {}

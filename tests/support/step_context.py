@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from launcher.databases import ask
 from launcher.origin import Origin, OriginKind
 from launcher.steps import Command, Due, Finished, Step, StepSettings
 
@@ -39,6 +40,8 @@ class TestContext:
     on_unknown_revision: str = "refuse"
     ran: list[Command] = field(default_factory=list)
     memory: dict[str, object] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    warned: list[tuple[str, dict[str, object]]] = field(default_factory=list)
 
     def run(self, command: Command, *, timeout_s: float) -> Finished:
         """Execute the command to its end."""
@@ -100,6 +103,11 @@ class TestContext:
             raise TimeoutError(f"no answer within {timeout_s:g} s")
         return answers[0]
 
+    def ask(self, url: str, sql: str, *, timeout_s: float) -> list[tuple[object, ...]]:
+        """Ask by a connection of its own."""
+        self.asked.append(sql)
+        return self.off_thread(lambda: ask(url, sql, connect_timeout_s=timeout_s), timeout_s=timeout_s)
+
     def remembered(self, key: str) -> object | None:
         """Return what was kept."""
         return self.memory.get(key)
@@ -110,6 +118,10 @@ class TestContext:
 
     def say(self, event: str, **facts: object) -> None:
         """Say nothing."""
+
+    def warn(self, event: str, **facts: object) -> None:
+        """Keep it."""
+        self.warned.append((event, facts))
 
 
 def _all(descriptor: int) -> bytes:

@@ -19,7 +19,7 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md
 def events_in_code() -> set[str]:
     """Return every event that the source writes."""
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "launcher").rglob("*.py")]
-    return {event for text in sources for event in re.findall(r'(?:log\.\w+|say)\(\s*"(launcher\.[a-z_]+)"', text)}
+    return {event for text in sources for event in re.findall(r'(?:log\.\w+|say|warn)\(\s*"(launcher\.[a-z_]+)"', text)}
 
 
 def test_every_event_is_documented() -> None:

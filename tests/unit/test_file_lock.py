@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
 
 from launcher.errors import LockNotObtained, UsageError
 from launcher.locks import LockContext, Owner
-from launcher.locks.file import FileLock, filesystem
+from launcher.locks.file import FileLock, filesystem, mounts
 from launcher.locks.file_ledger import FileLedger, save
 
 OWNER = Owner(host="here", pid=1, release=None)
@@ -124,6 +125,29 @@ def test_tokens_grow_over_what_was_dropped(ledger: FileLedger) -> None:
     assert [*range(1, 121)] == tokens
 
 
+def test_a_ledger_of_the_first_version_is_read(ledger: FileLedger) -> None:
+    """What was recorded before there was a grace has none."""
+    record = ledger.begin("seed", "r1")
+    text = ledger.path.read_text()
+    ledger.path.write_text(text.replace(',"grace_s":0.0', ""))
+
+    assert "grace_s" in text
+    assert "grace_s" not in ledger.path.read_text()
+    assert [record] == ledger.records()
+
+
+def test_the_command_to_look_can_be_pasted(tmp_path: Path) -> None:
+    """A path with a space and a quote is one word of the shell's."""
+    lock = file_lock(tmp_path, "it's my.lock")
+
+    assert ["fuser", "-v", str(lock.path)] == shlex.split(lock.look)
+
+
+def test_no_ledger_has_no_mark(tmp_path: Path) -> None:
+    """Where nothing was ever recorded nothing is known to have changed."""
+    assert None is file_lock(tmp_path).mark()
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b'{"records": 1}', b'{"records": [{"step": "a"}]}', b"\xff\xfe", b'{"schema": 9}'],
@@ -196,3 +220,11 @@ def test_the_file_system_is_told(tmp_path: Path, path: str, kind: str) -> None:
     (tmp_path / "mountinfo").write_text(MOUNTS)
 
     assert kind == filesystem(Path(path), tmp_path / "mountinfo")
+
+
+def test_the_places_of_mounts_are_told(tmp_path: Path) -> None:
+    """Every mount's place, spaces included; nothing where there is no such list."""
+    (tmp_path / "mountinfo").write_text(MOUNTS)
+
+    assert {Path("/"), Path("/srv"), Path("/with space")} == mounts(tmp_path / "mountinfo")
+    assert set() == mounts(tmp_path / "none")

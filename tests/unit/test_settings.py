@@ -31,7 +31,8 @@ EXAMPLES: dict[Kind, list[tuple[str, object]]] = {
     Kind.PORT: [("0", 0), ("65535", 65535)],
     Kind.NUMBER: [("1.5", 1.5)],
     Kind.WORKERS: [("3", 3), ("AUTO", "auto")],
-    Kind.DURATION: [("90", "1.5m"), ("5m", "5m"), ("250ms", "250ms")],
+    Kind.DURATION: [("90", "1.5m"), ("5m", "5m"), ("7500ms", "7.5s")],
+    Kind.TABLE: [("records", "records"), ("ops.Records_2", "ops.Records_2")],
     Kind.SIZE: [("512M", "512 MiB"), ("1.5GiB", "1.5 GiB")],
     Kind.MEMORY: [("80%", "80%"), ("1G", "1 GiB")],
 }
@@ -115,8 +116,10 @@ def test_defaults(tmp_path: Path) -> None:
     assert {option.name for option in HERE} == set(settings.origins)
     assert {DEFAULT} == {said.origin for said in settings.origins.values()}
     assert (Sourced("0.0.0.0:8000", DEFAULT),) == settings.bind.bind
-    assert (900.0, "run", "refuse", Sourced("auto", DEFAULT)) == (
+    assert ("asgi_launcher_ledger", "wait") == (settings.prestart.ledger_table, settings.prestart.orphans)
+    assert (900.0, 30.0, "run", "refuse", Sourced("auto", DEFAULT)) == (
         settings.prestart.lock_timeout,
+        settings.prestart.lock_expiry,
         settings.prestart.mode,
         settings.prestart.on_unknown_revision,
         settings.prestart.lock,

@@ -51,10 +51,10 @@ def test_help(option: Option) -> None:
 
 
 def test_nothing_is_promised_that_is_not_there() -> None:
-    """No help text speaks of locks in databases, of event hooks or of a measured worker, which this version lacks."""
+    """No help text speaks of event hooks, of a shared database or of a measured worker, which this version lacks."""
     said = " ".join(f"{option.help} {option.metavar} {option.shown_default}" for option in TABLE if not option.not_yet)
 
-    assert [word for word in ("hook", "URL", "share a database", "measured") if word in said] == []
+    assert [word for word in ("hook", "share a database", "measured") if word in said] == []
 
 
 @pytest.mark.parametrize("name", sorted(set(CONVENTIONS)))

@@ -22,25 +22,28 @@ def test_built_in_types(tmp_path: Path, kind: str) -> None:
     [step] = steps(tmp_path, f'[[prestart]]\n{kind} = "value"')
 
     assert (kind.replace("_", "-"),) * 2 == (step.name, step.type)
-    assert ("value", None, 600.0, "[[prestart]] 1 in launcher.toml") == (
+    assert ("value", None, 600.0, 3, "[[prestart]] 1 in launcher.toml") == (
         step.value,
         step.once_per,
         step.timeout_s,
+        step.attempts,
         step.origin.where,
     )
 
 
 def test_all_keys(tmp_path: Path) -> None:
     """The common keys are ours, further ones are handed to the type."""
-    text = '[[prestart]]\nrun = ["a", "b"]\nname = "n"\nonce_per = "content"\nfiles = ["x"]\ntimeout = "5m"\nshell = 1'
+    text = '[[prestart]]\nrun = ["a", "b"]\nname = "n"\nonce_per = "content"\nfiles = ["x"]\ntimeout = "5m"\n'
+    text += "attempts = 1\nshell = 1"
     [step] = steps(tmp_path, text)
 
-    assert (["a", "b"], "n", "content", ("x",), 300.0, {"shell": 1}) == (
+    assert (["a", "b"], "n", "content", ("x",), 300.0, 1, {"shell": 1}) == (
         step.value,
         step.name,
         step.once_per,
         step.files,
         step.timeout_s,
+        step.attempts,
         step.options,
     )
 
@@ -86,6 +89,10 @@ def test_steps_of_the_fleet(tmp_path: Path) -> None:
         ('[[prestart]]\nrun = "x"\ntimeout = 0.0', "timeout: 0.0 leaves no time", '"5m"'),
         ('[[prestart]]\nrun = "x"\ntimeout = -5', "timeout: '-5' is not a duration", '"5m"'),
         ('[[prestart]]\nrun = "x"\ntimeout = true', "timeout: 'True'", '"5m"'),
+        ('[[prestart]]\nrun = "x"\nattempts = 0', "attempts = 0 is not a whole number from 1 on", "attempts = 3"),
+        ('[[prestart]]\nrun = "x"\nattempts = "3"', "attempts = '3' is not", "attempts = 3"),
+        ('[[prestart]]\nrun = "x"\nattempts = true', "attempts = True is not", "attempts = 3"),
+        ("[[prestart]]\nattempts = 3", "no key names what to do", "wait-for"),
         ('[[prestart]]\nrun = "x"\nfiles = "a"', "files is not a list", "files = "),
     ],
 )

@@ -1,0 +1,157 @@
+"""Under which lock do the steps run?
+
+The one that was asked for; else the one in the database that the first migration works on, since all who would migrate
+it meet there; else in DATABASE_URL's; else a lock file, which covers this host only. What should be locked and cannot
+be is refused: an unknown database is no reason for no lock (evidence/locks.md §5, rule 4).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import time
+from collections.abc import Mapping, Sequence
+
+from launcher.boot.context import Context
+from launcher.boot.guarded import GRACE_S
+from launcher.boot.lock_side import CONNECT_S
+from launcher.boot.release import known_release
+from launcher.databases import absolute, database_name, parse, redact
+from launcher.errors import DependencyDown, StepFailed, UsageError
+from launcher.locks import Lock, LockContext, Owner
+from launcher.log import log
+from launcher.plan import PlannedLock, PlannedStep
+from launcher.plugins import BUILT_IN, load_kind
+from launcher.settings.topics import Settings
+
+_AGAIN_S = (0.3, 1.0)
+_CURE = "--lock URL (LAUNCHER_LOCK) names a database to lock in; --lock file is enough for one host"
+
+
+def asked_lock(settings: Settings) -> PlannedLock | None:
+    """Return the lock that was asked for by name, unopened; None for `auto`. Raises UsageError."""
+    asked = settings.prestart.lock
+    if asked.value == "auto":
+        return None
+    return _planned(asked.value, settings, settings.environ, str(asked.origin))
+
+
+def choose_lock(
+    settings: Settings, steps: Sequence[PlannedStep], context: Context, patience_s: float = CONNECT_S
+) -> PlannedLock:
+    """Return the lock, unopened. The steps are asked which database they work on, if nothing else says it.
+
+    Raises UsageError for what cannot be locked in, StepFailed and DependencyDown when the database cannot be told.
+    """
+    if asked := asked_lock(settings):
+        return asked
+    for planned in steps:
+        if planned.under_lock and hasattr(planned.step, "database_url"):
+            patience_s = min(patience_s, settings.prestart.lock_timeout)
+            url, because = _migrated(planned, context, patience_s), f"{planned.name} works on it"
+            break
+    else:
+        url, because = context.environ.get("DATABASE_URL", "").strip(), "DATABASE_URL"
+    if not url or _in_memory(url):
+        because = "the database is in memory" if url else "no database is known"
+        return _planned("file", settings, context.environ, because)
+    return _planned(url, settings, context.environ, because)
+
+
+def _migrated(planned: PlannedStep, context: Context, patience_s: float) -> str:
+    """Return the URL of the database that a step works on, asked again while that database does not answer."""
+    started = time.monotonic()
+    while True:
+        url: str | None = getattr(planned.step, "database_url", None)
+        if url is None:
+            planned.step.due(context)
+            url = getattr(planned.step, "database_url", None)
+        if url is not None:
+            _check_whole(planned, url)
+            return url
+        failed = getattr(planned.step, "asking_failed", None)
+        waited_s = time.monotonic() - started
+        if failed is None or not failed.unreachable or waited_s >= patience_s:
+            raise _unknown(planned, failed)
+        log.info("launcher.database_awaited", step=planned.name, because=failed.text)
+        context.watch.pause(random.uniform(*_AGAIN_S))  # noqa: S311 - jitter
+
+
+def _check_whole(planned: PlannedStep, url: str) -> None:
+    """Refuse a URL that does not lead there by itself: env.py's engine has something of its own that connects."""
+    if not getattr(planned.step, "url_is_whole", True):
+        raise UsageError(
+            f"env.py of pre-start step {planned.name!r} connects to {redact(url)} in a way that its URL does not tell"
+            " (creator, a do_connect listener), so no lock can be taken there",
+            cure=_CURE,
+        )
+
+
+def _unknown(planned: PlannedStep, failed: object) -> StepFailed | DependencyDown:
+    """Return the error for a step that cannot say which database it works on: without a lock it is not run."""
+    text, tail = getattr(failed, "text", "it does not say"), getattr(failed, "tail", "")
+    if getattr(failed, "unreachable", False):
+        return DependencyDown(
+            f"the database of pre-start step {planned.name!r} does not answer: {text}",
+            cure='a [[prestart]] wait-for = "env:DATABASE_URL" before it waits for a database',
+            detail=tail,
+        )
+    return StepFailed(
+        f"pre-start step {planned.name!r} ({planned.step.where()}) does not tell which database it works on: {text}",
+        cure=f"look at env.py; or {_CURE}",
+        detail=tail,
+    )
+
+
+def _in_memory(url: str) -> bool:
+    try:
+        parts = parse(url)
+    except ValueError:
+        return False
+    return parts.dialect == "sqlite" and parts.database in {"", ":memory:"}
+
+
+def _planned(text: str, settings: Settings, environ: Mapping[str, str], because: str) -> PlannedLock:
+    """Return the lock of this spelling. Raises UsageError for what there is no lock type for."""
+    scheme, _, rest = text.partition(":")
+    prestart = settings.prestart
+    word = _word(text, scheme)
+    if word not in BUILT_IN["locks"] and word not in _plugin_words(settings.plugins):
+        raise UsageError(f"there is no lock for {word!r} ({because})", cure=_CURE)
+    release = known_release(prestart.release, environ)
+    context = LockContext(
+        where=rest,
+        scheme=scheme,
+        cwd=settings.cwd,
+        owner=Owner(host=_host_name(), pid=os.getpid(), release=release.value if release else None),
+        namespace=prestart.namespace or "",
+        expiry_s=prestart.lock_expiry,
+        kill_grace_s=GRACE_S,
+        ledger_table=prestart.ledger_table,
+        orphans=prestart.orphans,
+    )
+    kind: type[Lock] = load_kind("locks", word, settings.plugins)
+    database = database_name(absolute(text, settings.cwd)) if word in BUILT_IN["locks"] and word != "file" else None
+    return PlannedLock(lock=kind(context), because=because, database=database, again=lambda: kind(context))
+
+
+def _word(text: str, scheme: str) -> str:
+    """Return the word that the lock type is registered under: a URL's dialect, whatever driver it names."""
+    if "://" not in text:
+        return scheme
+    try:
+        return parse(text).dialect
+    except ValueError as error:
+        raise UsageError(f"--lock: {error}", cure=_CURE) from None
+
+
+@functools.cache
+def _plugin_words(modules: tuple[str, ...]) -> set[str]:
+    from launcher.plugins import words  # reads every installed distribution's metadata
+
+    return words("locks", modules)
+
+
+def _host_name() -> str:
+    return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "unknown")
