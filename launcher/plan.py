@@ -16,6 +16,8 @@ from launcher.locks import Lock
 from launcher.origin import Ignored, Sourced
 from launcher.steps import Step, StepSettings
 
+_LONGEST_NAME = 120  # characters; every ledger takes a name of this length as it is
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStep:
@@ -33,7 +35,7 @@ class PlannedStep:
     @property
     def record_name(self) -> str:
         """The name in the ledger. A step without one goes by what it does: its number changes when steps are added."""
-        if self.settings.named:
+        if self.settings.named and len(self.settings.name) <= _LONGEST_NAME:
             return self.settings.name
         text = f"{self.settings.value!r} {sorted(self.settings.options.items())!r}"
         return f"{self.settings.type} {hashlib.sha256(text.encode()).hexdigest()[:12]}"

@@ -1,14 +1,15 @@
 """How is it made sure that nothing of a step outlives the launcher?
 
-A program of its own, executed by path (`python -I -S guard.py CONTROL GRACE REPORT HELD LEASE ARGV...`): it imports
-nothing of ours and nothing of the application's. It is the parent and subreaper of one step, in a session of its own,
-deaf to the signals of the launcher's group, and keeps the lock's descriptors (HELD) open. Over CONTROL, a socket to the
-launcher, it hears `t` (TERM, then KILL after GRACE seconds) and `k` (KILL now); end of file means that the launcher is
-gone, kill -9 included. It ends only when the step and everything the step started is gone, and tells how it ended.
+A program of its own, executed by path (`python -I -S guard.py CONTROL GRACE REPORT HELD LEASE CONFIRMED ARGV...`): it
+imports nothing of ours and nothing of the application's. It is the parent and subreaper of one step, in a session of
+its own, deaf to the signals of the launcher's group, and keeps the lock's descriptors (HELD) open. Over CONTROL, a
+socket to the launcher, it hears `t` (TERM, then KILL after GRACE seconds) and `k` (KILL now); end of file means that
+the launcher is gone, kill -9 included. It ends only when the step and everything the step started is gone, and tells
+how it ended.
 
-LEASE: after so many seconds without the word that the lock was confirmed, the step is ended as by `t` (0: there is
-nothing to confirm). A launcher that is stopped, frozen or starved cannot say that it has lost the lock. The word is `h`
-and the instant of the question (8 bytes, a double of CLOCK_MONOTONIC, which all processes of a host share).
+LEASE: after so many seconds without the word that the lock was confirmed, the step is ended as by `t`, or not begun (0:
+there is nothing to confirm). A launcher that is stopped, frozen or starved cannot say that it has lost the lock. The
+word is `h` and the instant of the question, CONFIRMED the instant of the last one before the start, by `clock`.
 
 PR_SET_PDEATHSIG alone was measured and is not enough: it is not inherited by grandchildren and fires when the *thread*
 that forked ends. Here it only covers a kill -9 of this guard itself.
@@ -31,6 +32,11 @@ _DEAF_TO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _LINGER_S = 0.5  # helpers that end by themselves (multiprocessing's resource tracker) are no leftovers
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 _CONFIRMED = 1 + struct.calcsize("=d")  # bytes of the word `h`
+
+
+def clock() -> float:
+    """Return seconds of the clock that all processes of a host share and that counts while the host is suspended."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def prctl(option: int, value: int) -> None:
@@ -66,10 +72,9 @@ def descendants() -> dict[int, str]:
 class Guard:
     """The state of one step's life."""
 
-    def __init__(self, control: int, grace_s: float, lease_s: float) -> None:
+    def __init__(self, control: int, grace_s: float, lease_s: float, confirmed_at: float) -> None:
         """Remember the way to the launcher, how long TERM may take, and how long the lock lasts unconfirmed."""
-        self.control, self.grace_s, self.lease_s = control, grace_s, lease_s
-        self.confirmed_at = time.monotonic()
+        self.control, self.grace_s, self.lease_s, self.confirmed_at = control, grace_s, lease_s, confirmed_at
         self.words = b""
         self.lapsed = False  # it was ended because the lock was not confirmed in time
         self.step = 0
@@ -89,7 +94,8 @@ class Guard:
         try:
             os.setsid()
             prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != guard:  # it died before the line above: no signal will come (prctl(2))
+            # The guard died before the line above, and no signal will come (prctl(2)); or all were frozen for too long.
+            if os.getppid() != guard or self.is_overdue():
                 os._exit(_NOT_EXECUTABLE)
             for signum in (*_DEAF_TO, signal.SIGPIPE, signal.SIGXFSZ):  # the last two Python ignores
                 signal.signal(signum, signal.SIG_DFL)
@@ -123,7 +129,7 @@ class Guard:
             heard = b""
         self.gone = not heard
         if self.gone:
-            self.end(time.monotonic())
+            self.end(clock())
         self.words += heard
         while self.words[:1] in (b"t", b"k") or len(self.words) >= _CONFIRMED:
             word = self.words[:1]
@@ -132,7 +138,7 @@ class Guard:
             elif word == b"k":
                 self.kill_at = 0.0
             else:
-                self.end(time.monotonic())
+                self.end(clock())
             self.words = self.words[_CONFIRMED if word == b"h" else 1 :]
 
     def end(self, asked_at: float) -> None:
@@ -141,11 +147,15 @@ class Guard:
             self.signal_all(signal.SIGTERM)
             self.kill_at = asked_at + self.grace_s
 
+    def is_overdue(self) -> bool:
+        """Whether the lock was not confirmed in time."""
+        return bool(self.lease_s) and clock() >= self.confirmed_at + self.lease_s
+
     def check_lease(self) -> float:
         """End the step when the lock was not confirmed in time; return how long to wait until the next look."""
         if not self.lease_s or self.kill_at is not None:
             return 3600.0
-        left_s = self.confirmed_at + self.lease_s - time.monotonic()
+        left_s = self.confirmed_at + self.lease_s - clock()
         if left_s > 0:
             return left_s
         self.lapsed = True
@@ -176,19 +186,19 @@ class Guard:
         """Stay until the step has ended, killing it when told to."""
         while self.status is None and self.reap() and self.status is None:
             wait_s = self.check_lease()
-            if self.kill_at is not None and time.monotonic() >= self.kill_at:
+            if self.kill_at is not None and clock() >= self.kill_at:
                 self.signal_all(signal.SIGKILL)
             self.wait(wait_s if self.kill_at is None else 0.05)
 
     def clear(self) -> list[str]:
         """End whatever the step has left behind; return the names of those that had to be killed."""
         names: list[str] = []
-        linger_until = time.monotonic() + _LINGER_S
+        linger_until = clock() + _LINGER_S
         while self.reap():
-            now = time.monotonic()
+            now = clock()
             if self.kill_at is None and now >= linger_until:
                 names = self.signal_all(signal.SIGTERM)
-                self.kill_at = now + self.grace_s
+                self.kill_at = min(now, self.confirmed_at + self.lease_s if self.lease_s else now) + self.grace_s
             elif self.kill_at is not None and now >= self.kill_at:
                 names = names or sorted(descendants().values())
                 self.signal_all(signal.SIGKILL)
@@ -198,16 +208,19 @@ class Guard:
 
 def main(argv: list[str]) -> None:
     """Guard one step; see the module's first lines for the arguments."""
-    control, grace_s, report, held, lease_s = int(argv[0]), float(argv[1]), int(argv[2]), argv[3], float(argv[4])
+    control, grace_s, report, held = int(argv[0]), float(argv[1]), int(argv[2]), argv[3]
+    lease_s, confirmed_at = float(argv[4]), float(argv[5])
     keep = {int(number) for number in held.split(",") if number} | ({report} if report >= 0 else set())
     for signum in _DEAF_TO:
         signal.signal(signum, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # a blocked SIGCHLD, inherited, would hide the step's end
     prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    guard = Guard(control, grace_s, lease_s)
+    guard = Guard(control, grace_s, lease_s, confirmed_at)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(guard.waker, warn_on_full_buffer=False)
-    guard.start(argv[5:], keep)
+    guard.lapsed = guard.is_overdue()
+    if not guard.lapsed:
+        guard.start(argv[6:], keep)
     os.closerange(0, 3)  # the launcher reads the step's output to its end: ours must not keep it open
     if report >= 0:
         os.close(report)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from launcher.boot.guard import descendants
+from launcher.boot.guard import clock, descendants
 from launcher.boot.lines import CHUNK, Stream
 from launcher.boot.lock_side import patience_s
 from launcher.boot.watch import Watch
@@ -32,6 +32,7 @@ from launcher.steps import Command, Finished
 
 GRACE_S = 5.0  # from TERM to KILL; K of evidence/locks.md: give-up + K + margin < the lock's expiry
 TAIL_LINES = 40
+_QUIET_S = 0.1
 
 OnLine = Callable[[str, str], None]
 
@@ -53,11 +54,14 @@ class Run:
     _why: LauncherError | None = None
     _timed_out: bool = False
     _next_heartbeat: float = 0.0
+    _quiet_until: float = 0.0  # the lock's connection is not looked at again so soon: it may stay readable
+    confirmed_at: float = 0.0
 
     def execute(self, command: Command) -> Finished:
         """Run `command` to its end. Raises Interrupted and LockLost, when its whole tree is dead."""
         self.watch.check()
         started = time.monotonic()
+        self._confirm_before()
         with _Child(self, command) as child:
             self._follow(child, started + self.timeout_s)
             pid = child.popen.pid
@@ -99,8 +103,9 @@ class Run:
 
     def _awaited(self, child: _Child) -> list[int]:
         """Return what may become readable: the step's pipes, the guard's word, the lock's connection."""
-        watched = self.held.watched() if self.held is not None and not child.stopping else None
-        return [*child.descriptors(), *([watched] if watched is not None and child.status is None else [])]
+        idle = self.held is None or child.stopping or child.status is not None or time.monotonic() < self._quiet_until
+        watched = None if self.held is None or idle else self.held.watched()
+        return [*child.descriptors(), *([watched] if watched is not None else [])]
 
     def _ended(self) -> dict[str, object]:
         """Return what the guard told; empty when it could not."""
@@ -114,7 +119,8 @@ class Run:
             return time.monotonic() + 0.05
         if self.held is None or self.held.heartbeat_s is None:
             return deadline
-        return min(deadline, self._next_heartbeat)
+        quiet_until = self._quiet_until if time.monotonic() < self._quiet_until else deadline
+        return min(deadline, self._next_heartbeat, quiet_until)
 
     def _sweep(self) -> None:
         """Kill what a guard that was killed itself has left: as subreaper we have inherited it."""
@@ -124,13 +130,23 @@ class Run:
                     os.kill(pid, signal.SIGKILL)
             self.watch.wait(deadline=time.monotonic() + 0.02, interruptible=False)
 
+    def _confirm_before(self) -> None:
+        """Ask for ownership before anything is started: we may have been stopped since the lock was taken."""
+        self.confirmed_at = clock()
+        if self.held is not None and self.held.heartbeat_s is not None:
+            try:
+                self.watch.off_thread(self.held.confirm, timeout_s=patience_s(self.held))
+            except OSError as error:
+                raise LockLost(f"the lock could not be confirmed: {error}") from error
+            self._next_heartbeat = time.monotonic() + self.held.heartbeat_s
+
     def _confirm(self, child: _Child, ready: set[int]) -> None:
         """Ask for ownership of the lock when it is time, or when its connection has something to say."""
         if self.held is None or self.held.heartbeat_s is None or child.stopping or child.status is not None:
             return
-        asked_at = time.monotonic()
-        if asked_at < self._next_heartbeat and self.held.watched() not in ready:
+        if time.monotonic() < self._next_heartbeat and self.held.watched() not in ready:
             return
+        asked_at = clock()
         try:
             self.watch.off_thread(self.held.confirm, timeout_s=patience_s(self.held))
             child.say_confirmed(asked_at)
@@ -139,7 +155,8 @@ class Run:
         except (LockLost, OSError) as error:
             self._why = error if isinstance(error, LockLost) else LockLost(f"the lock could not be confirmed: {error}")
             child.stop()
-        self._next_heartbeat = asked_at + self.held.heartbeat_s
+        self._quiet_until = time.monotonic() + _QUIET_S
+        self._next_heartbeat = time.monotonic() + self.held.heartbeat_s
 
     def _read(self, child: _Child, ready: set[int]) -> None:
         if child.control.fileno() in ready:
@@ -204,7 +221,8 @@ class _Child:
         """Return the guard's command line; see its first lines."""
         guard = str(Path(__file__).with_name("guard.py"))
         lease_s = (self.run.held.give_up_s if self.run.held else None) or 0
-        numbers = (str(control), str(self.run.grace_s), str(report), ",".join(map(str, held)), str(lease_s))
+        lease = (str(lease_s), str(self.run.confirmed_at))
+        numbers = (str(control), str(self.run.grace_s), str(report), ",".join(map(str, held)), *lease)
         return [sys.executable, "-I", "-S", guard, *numbers, *self.command.argv]
 
     def _environ(self, report: int) -> Iterator[tuple[str, str]]:
@@ -248,7 +266,7 @@ class _Child:
             self.control.send(b"k" if hasten else b"t")
 
     def say_confirmed(self, asked_at: float) -> None:
-        """Tell the guard that the lock was ours at this instant of `time.monotonic()`."""
+        """Tell the guard that the lock was ours at this instant of `clock`."""
         with contextlib.suppress(OSError):
             self.control.send(struct.pack("=cd", b"h", asked_at))
 

@@ -38,6 +38,7 @@ class LockSide:
         self.planned, self.watch, self.timeout_s = planned, watch, timeout_s
         self.lock = planned.lock
         self.held: Held | None = None
+        self.seen: dict[str, int] | None = None  # the newest token of each step, when the lock had just been taken
         self.ledger = _Ledger(self)
 
     def answer(self, question: Callable[[], T]) -> T:
@@ -162,9 +163,14 @@ class _Ledger:
         """See `Ledger.records`."""
         return self._side.answer(lambda: self._side.lock.ledger.records())  # noqa: PLW0108 - another lock after a try that hangs
 
-    def begin(self, step: str, key: str) -> Record:
-        """See `Ledger.begin`."""
-        return self._side.answer(lambda: self._side.lock.ledger.begin(step, key))
+    def begin(self, step: str, key: str, *, after: int | None = None) -> Record:
+        """See `Ledger.begin`; `after` is what was seen when the lock had just been taken, unless it is given."""
+        side = self._side
+        seen = side.seen.get(step, 0) if after is None and side.seen is not None else after
+        record = side.answer(lambda: side.lock.ledger.begin(step, key, after=seen))
+        if side.seen is not None:
+            side.seen[step] = record.token
+        return record
 
     def finish(self, record: Record, state: State, *, exit_code: int | None, tail: str) -> bool:
         """See `Ledger.finish`."""

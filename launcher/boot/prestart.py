@@ -160,7 +160,7 @@ class Prestart:
         try:
             side.owned(held.release, _RELEASE_S)
         finally:
-            side.held = self.context.held = None
+            side.held = self.context.held = side.seen = None
 
     def _under_lock(self, planned: PlannedStep, answer: Due, side: LockSide, held: Held) -> None:
         if answer.fresh:

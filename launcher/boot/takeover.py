@@ -23,7 +23,9 @@ def take_over(side: LockSide, held: Held, timeout_s: float) -> bool:
 
     Raises LockLost, Interrupted, and LockNotObtained when the server works for it longer than `timeout_s` seconds.
     """
-    left = unfinished(side.ledger.records())
+    records = side.ledger.records()
+    side.seen = newest_tokens(records)
+    left = unfinished(records)
     if not left:
         return True
     grace_s = max(held.takeover_s, *(record.grace_s for record in left)) if held.takeover_s else 0.0
@@ -39,10 +41,16 @@ def take_over(side: LockSide, held: Held, timeout_s: float) -> bool:
 
 def unfinished(records: Sequence[Record]) -> list[Record]:
     """Return the records that say `running`. Not those of an older token: whoever began after them has waited."""
+    newest = newest_tokens(records)
+    return [record for record in records if record.state == "running" and record.token == newest[record.step]]
+
+
+def newest_tokens(records: Sequence[Record]) -> dict[str, int]:
+    """Return step -> its highest token."""
     newest: dict[str, int] = {}
     for record in records:
         newest[record.step] = max(record.token, newest.get(record.step, 0))
-    return [record for record in records if record.state == "running" and record.token == newest[record.step]]
+    return newest
 
 
 def _outwait(side: LockSide, held: Held, timeout_s: float) -> None:

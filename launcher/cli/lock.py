@@ -8,7 +8,6 @@ import click
 
 from launcher.cli.options import LauncherCommand, launcher_options
 from launcher.cli.reporting import reporting
-from launcher.redact import redact
 
 if TYPE_CHECKING:
     from launcher.boot.lock_view import LockView
@@ -36,7 +35,7 @@ def lock(as_json: bool, server_args: tuple[str, ...] = (), **given: object) -> N
     if as_json:
         import json  # where it is asked for
 
-        click.echo(redact(json.dumps(as_document(seen), indent=2)))
+        click.echo(json.dumps(as_document(seen), indent=2))
     else:
         _print(seen)
 

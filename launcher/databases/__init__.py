@@ -125,9 +125,9 @@ _REFUSED = {
     *("42501", "25006", "42703"),  # insufficient_privilege, read_only_sql_transaction, undefined_column
     *("57014", "55P03"),  # query_canceled, lock_not_available
     *("22P05", "22021"),  # untranslatable_character, character_not_in_repertoire
-    *("23505", "42P07"),  # unique_violation, duplicate_table
+    *("23502", "23505", "42P07"),  # not_null_violation, unique_violation, duplicate_table
     *(1142, 1143, 1227, 1290, 1792),  # access denied to table, column, operation; the server, transaction is read-only
-    *(1054, 1366, 1406),  # unknown column, incorrect value for its encoding, data too long
+    *(1048, 1054, 1366, 1406),  # column cannot be null, unknown column, incorrect value, data too long
     *(1205, 1969, 3024),  # lock wait timeout, statement timeout of MariaDB, of MySQL
     *(1062, 1050),  # duplicate entry, duplicate table
 }

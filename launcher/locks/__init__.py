@@ -105,11 +105,15 @@ class Ledger(Protocol):
     def records(self) -> list[Record]:
         """Return everything that is known, oldest first."""
 
-    def begin(self, step: str, key: str) -> Record:
-        """Write `running` with the next token, before the work starts."""
+    def begin(self, step: str, key: str, *, after: int | None = None) -> Record:
+        """Write `running` with the next token, before the work starts.
+
+        `after`: the newest token of the step (0: none) when it was looked at under the lock. Raises LockLost when there
+        is another one by now: somebody else has the lock. None: no such look.
+        """
 
     def finish(self, record: Record, state: State, *, exit_code: int | None, tail: str) -> bool:
-        """Write the end if `record.token` is still the newest; return False (and write nothing) otherwise."""
+        """Write the end; return False (and write nothing) if `record.token` is not the newest or has ended already."""
 
 
 class Held(Protocol):

@@ -10,11 +10,12 @@ from __future__ import annotations
 import datetime as dt
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from launcher.errors import LockNotObtained, UsageError
+from launcher.errors import LockLost, LockNotObtained, UsageError
 from launcher.locks import Holder, Owner, Record, State
 
 # Records of one step; its oldest go first, so that the file stays small through years of releases. Not over all steps:
@@ -63,15 +64,18 @@ class FileLedger:
             ) from error
         return list(book.records)
 
-    def begin(self, step: str, key: str) -> Record:
+    def begin(self, step: str, key: str, *, after: int | None = None) -> Record:
         """Write `running`; see `Ledger.begin`."""
         records = self.records()
         last = self.read(step, key)
+        newest = newest_token(records, step)
+        if after is not None and after != newest:
+            raise LockLost(f"step {step!r} was begun by somebody else meanwhile")
         record = Record(
             step=step,
             key=key,
             state="running",
-            token=max((r.token for r in records if r.step == step), default=0) + 1,
+            token=newest + 1,
             attempt=last.attempt + 1 if last and last.state != "done" else 1,
             owner=self._owner,
             started_at=_now(),
@@ -88,7 +92,7 @@ class FileLedger:
     def finish(self, record: Record, state: State, *, exit_code: int | None, tail: str) -> bool:
         """Write the end; see `Ledger.finish`."""
         records = self._records_at_the_end(record, exit_code)
-        if record.token != max((r.token for r in records if r.step == record.step), default=0):
+        if record.token != newest_token(records, record.step) or not is_running(records, record):
             return False
         end = replace(record, state=state, finished_at=_now(), exit_code=exit_code, tail=tail[-_TAIL_BYTES:])
         try:
@@ -154,6 +158,16 @@ def save(path: Path, data: bytes) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def newest_token(records: Iterable[Record], step: str) -> int:
+    """Return the highest token of a step; 0 without any."""
+    return max((record.token for record in records if record.step == step), default=0)
+
+
+def is_running(records: Iterable[Record], record: Record) -> bool:
+    """Tell whether this beginning has no end yet."""
+    return any((r.step, r.token, r.state) == (record.step, record.token, "running") for r in records)
 
 
 def _ended(record: Record, exit_code: int | None) -> str:

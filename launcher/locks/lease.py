@@ -35,12 +35,15 @@ class Lease:
 
     @property
     def takeover_s(self) -> float:
-        """How long a successor waits until a predecessor that was cut off has certainly stopped (G + K)."""
-        return self.give_up_s + self.kill_grace_s
+        """How long a successor waits until a predecessor that was cut off has certainly stopped (G + K + margin).
+
+        The margin is for what is late without being wrong: a guard's loop, two hosts' different tick.
+        """
+        return self.give_up_s + self.kill_grace_s + self.expiry_s * _MARGIN
 
     def check(self) -> None:
         """Raise UsageError when a holder that was cut off could still be at work while another one is let in."""
-        needed_s = self.takeover_s + self.expiry_s * _MARGIN
+        needed_s = self.takeover_s
         if needed_s >= self.expiry_s:
             raise UsageError(
                 f"--lock-expiry {human_seconds(self.expiry_s)} is too short: a step that has to be killed may need"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from launcher.errors import LockLost
 from launcher.locks import Lock
 
 # ruff: noqa: S101 - the contract is made of tests
@@ -125,3 +126,31 @@ class LedgerContract(ABC):
 
         assert other.ledger.records() == []
         assert other.ledger.begin("seed", "r1").token == 1
+
+    def test_an_end_is_written_once(self) -> None:
+        """What has ended stays as it ended: a successor's closing and a late end do not replace each other."""
+        ledger = self.contender(1).ledger
+        record = ledger.begin("seed", "r1")
+        assert ledger.finish(record, "done", exit_code=0, tail="")
+
+        assert not ledger.finish(record, "failed", exit_code=None, tail="")
+        stands = ledger.read("seed", "r1")
+        assert stands is not None
+        assert stands.state == "done"
+
+    def test_a_beginning_that_somebody_else_came_before_is_refused(self) -> None:
+        """Whoever looked under the lock and finds another newest token at the beginning has lost the lock meanwhile."""
+        mine, other = self.contender(1).ledger, self.contender(2).ledger
+        seen = mine.begin("seed", "r1", after=0).token
+        newer = other.begin("seed", "r2", after=seen)
+
+        refused = False
+        try:
+            mine.begin("seed", "r1", after=seen)
+        except LockLost:
+            refused = True
+        stands = mine.read("seed", "r1")
+
+        assert refused
+        assert stands is not None
+        assert (stands.token, newer.token) == (seen, seen + 1)

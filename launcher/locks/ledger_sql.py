@@ -120,9 +120,14 @@ class Statements:
 
     @property
     def begin(self) -> str:
-        """Begin a step; values: identity, namespace, step, identity, host, pid, release, grace_s, version."""
+        """Begin a step.
+
+        Values: identity, namespace, step, the newest token that was seen, namespace, step, identity, host, pid,
+        release, grace_s, version. With another newest token there is none for the row, and it is refused as a NULL.
+        """
         return self._text(
-            "INSERT INTO {table} ({columns}) VALUES (%s, %s, %s, 'running', COALESCE({newest}, 0) + 1,"
+            "INSERT INTO {table} ({columns}) VALUES (%s, %s, %s, 'running',"
+            " CASE WHEN COALESCE({newest}, 0) = %s THEN COALESCE({newest}, 0) + 1 END,"
             " COALESCE((SELECT n FROM (SELECT MAX([attempt]) AS n FROM {table} WHERE {of_record} AND [state] <> 'done')"
             " y), 0) + 1, %s, %s, %s, {now}, NULL, NULL, '', %s, %s)"
         ) + self._upsert(self.table, IDENTITY, RECORD[len(IDENTITY) :], "token")
@@ -135,7 +140,7 @@ class Statements:
         """
         return self._text(
             "UPDATE {table} SET [state] = %s, [finished_at] = {now}, [exit_code] = %s, [tail] = %s"
-            " WHERE {of_record} AND [token] = %s AND [started_at] = %s AND [token] = {newest}"
+            " WHERE {of_record} AND [token] = %s AND [started_at] = %s AND [state] = 'running' AND [token] = {newest}"
         )
 
     @property

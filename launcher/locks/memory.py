@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 
 from launcher.errors import LockLost
 from launcher.locks import Holder, LockContext, Owner, Record, State
+from launcher.locks.file_ledger import is_running, newest_token
 
 
 class MemoryServer:
@@ -42,14 +43,17 @@ class MemoryLedger:
         """See `Ledger.records`."""
         return list(self._server.records)
 
-    def begin(self, step: str, key: str) -> Record:
+    def begin(self, step: str, key: str, *, after: int | None = None) -> Record:
         """See `Ledger.begin`."""
         last = self.read(step, key)
+        newest = newest_token(self._server.records, step)
+        if after is not None and after != newest:
+            raise LockLost
         record = Record(
             step=step,
             key=key,
             state="running",
-            token=max((r.token for r in self._server.records if r.step == step), default=0) + 1,
+            token=newest + 1,
             attempt=last.attempt + 1 if last and last.state != "done" else 1,
             owner=self._owner,
             started_at="2026-01-01T00:00:00.000Z",
@@ -59,7 +63,8 @@ class MemoryLedger:
 
     def finish(self, record: Record, state: State, *, exit_code: int | None, tail: str) -> bool:
         """See `Ledger.finish`."""
-        if record.token != max((r.token for r in self._server.records if r.step == record.step), default=0):
+        records = self._server.records
+        if record.token != newest_token(records, record.step) or not is_running(records, record):
             return False
         at = "2026-01-01T00:00:01.000Z"
         self._write(dataclasses.replace(record, state=state, finished_at=at, exit_code=exit_code, tail=tail))

@@ -31,6 +31,7 @@ _NAME_LENGTH = 190  # three such columns of utf8mb4 fit into the 3072 bytes of a
 _NO_COLUMN = {"42703", 1054}
 _DUPLICATE = {"23505", 1062, "42P07", 1050}  # the last two: the table is there already
 TIME_OVER = {"57014", "55P03", 1205, 1969, 3024}
+_NO_TOKEN = {"23502", 1048}  # a NULL: see Statements.begin
 _NO_SUCH_CHARACTER = {"22P05", "22021", 1366}
 
 Execute = Callable[..., list[tuple[object, ...]]]
@@ -72,11 +73,12 @@ class TableLedger:
         except TableMissing:
             return []
 
-    def begin(self, step: str, key: str) -> Record:
+    def begin(self, step: str, key: str, *, after: int | None = None) -> Record:
         """Write `running`; see `Ledger.begin`. Raises LockLost when somebody else has begun at the same time."""
         identity = (self._namespace, _fitted(step), _fitted(key))
-        values = (*identity, *identity[:2], *identity, *self._who(), self._grace_s, _VERSION)
         self.records()  # refuses another version's before anything is written
+        seen = self._newest(step) or 0 if after is None else after
+        values = (*identity, *identity[:2], seen, *identity[:2], *identity, *self._who(), self._grace_s, _VERSION)
         self._create_if_missing(self.statements.begin, *values)
         record = self.read(step, key)
         if record is None or record.owner != self._as_written() or record.state != "running":
@@ -107,11 +109,7 @@ class TableLedger:
 
     def _finish(self, record: Record, state: State, exit_code: int | None, tail: str) -> bool:
         identity = (self._namespace, _fitted(record.step), _fitted(record.key))
-        try:
-            newest = self._ask(self.statements.newest, *identity[:2])[0][0]
-        except TableMissing:
-            newest = None
-        if newest is None:
+        if self._newest(record.step) is None:
             who = (record.owner.host[:_NAME_LENGTH], record.owner.pid, _fitted_or_none(record.owner.release))
             end = (record.started_at, exit_code, tail, record.grace_s, _VERSION)
             self._create_if_missing(self.statements.insert, *identity, state, record.token, record.attempt, *who, *end)
@@ -121,6 +119,14 @@ class TableLedger:
         written = self.read(record.step, record.key)
         ours = (record.token, record.started_at, state)
         return written is not None and (written.token, written.started_at, written.state) == ours
+
+    def _newest(self, step: str) -> int | None:
+        """Return the newest token of a step; None without any, or without a table."""
+        try:
+            [(newest,)] = self._ask(self.statements.newest, self._namespace, _fitted(step))
+        except TableMissing:
+            return None
+        return None if newest is None else int(str(newest))
 
     def say_holder(self, step: str) -> None:
         """Let waiters see who holds the lock and what for."""
@@ -195,7 +201,7 @@ class TableLedger:
         """Return what a refused statement means."""
         if error.code in _NO_SUCH_CHARACTER:
             return _Garbled(f"the ledger {self.table} cannot be written: {error}")
-        if error.code in _DUPLICATE:
+        if error.code in _DUPLICATE | _NO_TOKEN:
             return LockLost(f"somebody else wrote into the ledger {self.table} at the same time: {error}")
         if error.code in TIME_OVER:
             return _TooSlow(

@@ -11,11 +11,11 @@ from launcher.locks.lease import Lease
 
 
 def test_the_defaults_are_the_measured_ones() -> None:
-    """R = 30 s, K = 5 s: asked every 2 s, given up after 6 s, a successor waits 11 s."""
+    """R = 30 s, K = 5 s: asked every 2 s, given up after 6 s, a successor waits 11 s and a margin of 2 s."""
     lease = Lease(expiry_s=30.0, kill_grace_s=5.0)
     lease.check()
 
-    assert (2.0, 6.0, 11.0) == pytest.approx((lease.heartbeat_s, lease.give_up_s, lease.takeover_s))
+    assert (2.0, 6.0, 13.0) == pytest.approx((lease.heartbeat_s, lease.give_up_s, lease.takeover_s))
 
 
 @given(expiry_s=st.floats(0.1, 1e5), kill_grace_s=st.floats(0.0, 1e5))

@@ -64,7 +64,7 @@ class RedisLedger:
         found = sorted((_stored(text) for text in texts), key=lambda stored: stored.serial)
         return [_record(stored, int(now_ms)) for stored in found]
 
-    def begin(self, step: str, key: str) -> Record:
+    def begin(self, step: str, key: str, *, after: int | None = None) -> Record:
         """Write `running`; see `Ledger.begin`. Raises LockLost, LockNotObtained."""
         draft = {
             "schema": 1,
@@ -74,7 +74,7 @@ class RedisLedger:
             "owner": asdict(self._owner),
             "grace_s": self._grace_s,
         }
-        values = (_field(step, key), _beginning(step), KEPT, json.dumps(draft))
+        values = (_field(step, key), _beginning(step), KEPT, json.dumps(draft), "" if after is None else after)
         try:
             text = self._run(scripts.BEGIN, self._fence(), step, *values)
         except (UsageError, LockUnreachable, LockCrowded) as error:

@@ -59,10 +59,12 @@ local note = redis.call('HGET', KEYS[2], 'holder')
 return {{redis.call('GET', KEYS[1]) or '', note or '', string.format('%.0f', now_ms())}}
 """
 
-# fence, step, field, its beginning as all fields of the step have it, how many are kept, draft -> record, or nil when
-# the lock is not the fence's. Of too many records of one step the one that was written longest ago goes.
+# fence, step, field, its beginning as all fields of the step have it, how many are kept, draft, the step's newest token
+# or '' -> record, or nil when the lock is not the fence's or that token is not the newest. Of too many records of one
+# step the one that was written longest ago goes.
 BEGIN: Final = f"""{_NOW_MS}
 if ARGV[1] ~= '' and not ({_OWNED}) then return false end
+if ARGV[7] ~= '' and (redis.call('HGET', KEYS[2], 'token:' .. ARGV[2]) or '0') ~= ARGV[7] then return false end
 local record = cjson.decode(ARGV[6])
 record.token = redis.call('HINCRBY', KEYS[2], 'token:' .. ARGV[2], 1)
 record.serial = redis.call('HINCRBY', KEYS[2], 'mark', 1)
@@ -96,6 +98,7 @@ if ARGV[1] ~= '' and not ({_OWNED}) then return 0 end
 local text = redis.call('HGET', KEYS[2], ARGV[3])
 if not text or redis.call('HGET', KEYS[2], 'token:' .. ARGV[2]) ~= ARGV[4] then return 0 end
 local record = cjson.decode(text)
+if record.state ~= 'running' then return 0 end
 for name, value in pairs(cjson.decode(ARGV[5])) do record[name] = value end
 record.finished_ms = now_ms()
 record.serial = redis.call('HINCRBY', KEYS[2], 'mark', 1)
