@@ -4,15 +4,21 @@
 PORT ?= 8000
 PYTHON ?=
 ARGS ?=
+ROUNDS ?= 200
+SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-other-pythons bench lint format clean
+.PHONY: help run demo test test-other-pythons bench bench-fleet soak model lint format clean
 
 help:
 	@echo 'make run                 the FastAPI example on http://127.0.0.1:8000 (PORT=...)'
+	@echo 'make demo                twenty launchers, a kill -9, one migration; and the usual script beside it'
 	@echo 'make test                all tests, with coverage (ARGS="-k words")'
 	@echo 'make test-other-pythons  the tests on the other Pythons of this machine'
 	@echo 'make bench               the benchmarks: start-up time against a shell script'
+	@echo 'make bench-fleet         fifty launchers at once on PostgreSQL (some ten minutes)'
+	@echo 'make soak                a fleet under kills, partitions and restarts (ROUNDS=200 SEED=..., as root)'
+	@echo 'make model               every state of the lock protocol, and its mutants (ARGS=--quick)'
 	@echo 'make lint                ruff, mypy, import contracts'
 	@echo 'make format              let ruff rewrite what it can'
 	@echo 'make clean               remove the environments and everything a tool left'
@@ -24,8 +30,12 @@ help:
 run: .venv/.made
 	cd examples/fastapi-alembic && exec env PATH="$(CURDIR)/.venv/bin:$$PATH" PORT='$(PORT)' launcher run --yes $(ARGS)
 
+demo: .venv/.made
+	@.venv/bin/python examples/demo/demo.py $(ARGS)
+
 test: .venv/.made
 	@.ci/install-debian-packages
+	@.ci/build-drivers
 	@.ci/test-with-coverage $(ARGS)
 
 test-other-pythons: .venv/.made
@@ -35,6 +45,18 @@ test-other-pythons: .venv/.made
 bench: .venv/.made
 	.venv/bin/python tests/benchmarks/bench_start.py $(ARGS)
 	.venv/bin/python tests/benchmarks/bench_cli.py
+
+bench-fleet: .venv/.made
+	@.ci/install-debian-packages
+	.venv/bin/python tests/benchmarks/bench_fleet.py $(ARGS)
+
+soak: .venv/.made
+	@.ci/install-debian-packages
+	.venv/bin/python tests/soak/soak.py --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+model: .venv/.made
+	@.ci/install-debian-packages spin gcc libc6-dev
+	@.venv/bin/python docs/model/check.py $(ARGS)
 
 lint: .venv/.made
 	.venv/bin/ruff check .

@@ -23,17 +23,22 @@ def key_of(planned: PlannedStep, context: Context) -> str:
     replicas may know its host under different ones (evidence/locks.md §5, rule 18).
     """
     key = _policy_key(planned, context)
-    told = _at_each_start(planned) or context.database is None or _holds_the_records(context.database, context)
+    told = _at_each_start(planned) or context.database is None or _is_beside(context.database, context)
     return key if told else f"{key} in {context.database}"
 
 
-def _holds_the_records(database: str, context: Context) -> bool:
-    side = context.side
-    if side is None or side.planned.database is None:
+def has_the_records(context: Context) -> bool:
+    """Tell whether the records are a table of the database that is migrated: a new database has none from before."""
+    database = context.database
+    return database is not None and not database.startswith("sqlite:") and _is_beside(database, context)
+
+
+def _is_beside(database: str, context: Context) -> bool:
+    """Tell whether the lock and its records are that database's."""
+    if context.side is None or context.side.planned.database is None:
         return False
-    if database.startswith("sqlite:"):
-        return database == side.planned.database
-    return database_name(database) == side.planned.database
+    name = database if database.startswith("sqlite:") else database_name(database)
+    return name == context.side.planned.database
 
 
 def _at_each_start(planned: PlannedStep) -> bool:

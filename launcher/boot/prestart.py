@@ -18,22 +18,21 @@ from pathlib import Path
 
 from launcher.boot.attempts import pause_s
 from launcher.boot.context import Context
-from launcher.boot.due import due, key_of
+from launcher.boot.due import due, has_the_records, key_of
 from launcher.boot.guarded import Run
 from launcher.boot.lock_side import LockSide, patience_s
 from launcher.boot.once import acquire, wait_until_done
+from launcher.boot.step_failure import failure
 from launcher.boot.takeover import take_over
-from launcher.errors import DependencyDown, ExitCode, LauncherError, LockLost, StepFailed, StepRefused
+from launcher.errors import ExitCode, LauncherError, LockLost, StepRefused
 from launcher.locks import Held, Ledger, Lock, Record, State
 from launcher.log import log
 from launcher.plan import PlannedLock, PlannedStep
 from launcher.redact import redact
 from launcher.settings.topics import PrestartSettings
 from launcher.steps import Command, Due, Finished
-from launcher.units import human_seconds
 
 _RELEASE_S = 10.0  # a lock that does not answer when it is given back is lost with our connection to it
-_ERRORS: dict[int, type[LauncherError]] = {ExitCode.DEPENDENCY_DOWN: DependencyDown}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,11 +88,18 @@ class Prestart:
         return [(planned, answer) for planned, answer in answers if answer.due is not False]
 
     def _still_due(self, steps: Sequence[PlannedStep]) -> bool:
-        """Tell whether anything is left to do. Raises StepFailed when the fleet has failed at it often enough."""
-        left = [planned for planned in steps if due(planned, self.context, self._ledger).due is not False]
-        for planned in left[:1]:
-            self._pause_s(planned)
-        return bool(left)
+        """Tell whether anything is left to do; if not, say so of each step.
+
+        Raises StepFailed when the fleet has failed at it often enough.
+        """
+        answers = [(planned, due(planned, self.context, self._ledger)) for planned in steps]
+        for planned, answer in answers:
+            if answer.due is not False:
+                self._pause_s(planned)
+                return True
+        for planned, answer in answers:
+            log.info("launcher.step_skipped", step=planned.name, because=answer.because)
+        return False
 
     def _once(self, steps: Sequence[PlannedStep]) -> None:
         """Run what is still due under the lock, or find that somebody else has done it."""
@@ -106,7 +112,6 @@ class Prestart:
             left_s = max(0.0, deadline - time.monotonic())
             held = acquire(side, lambda: self._still_due(steps), left_s)
             if held is None:
-                self._due(steps)
                 return
             if side.lock.hosts == "every host" and side.lock.warning:
                 log.warning("launcher.lock_doubtful", lock=side.lock.where, because=side.lock.warning)
@@ -129,6 +134,7 @@ class Prestart:
 
     def _all(self, side: LockSide, held: Held, steps: Sequence[PlannedStep]) -> float | None:
         taken_over = False
+        done: list[PlannedStep] = []
         for planned in steps:
             answer = due(planned, self.context, self._ledger)
             if answer.due is not False and not taken_over:
@@ -140,7 +146,8 @@ class Prestart:
             if pause_s := self._pause_s(planned):
                 log.info("launcher.attempt_put_off", step=planned.name, seconds=round(pause_s, 1))
                 return pause_s
-            self._under_lock(planned, answer, side, held)
+            self._under_lock(planned, answer, side, held, done)
+            done.append(planned)
         return None
 
     def _pause_s(self, planned: PlannedStep) -> float:
@@ -162,9 +169,11 @@ class Prestart:
         finally:
             side.held = self.context.held = side.seen = None
 
-    def _under_lock(self, planned: PlannedStep, answer: Due, side: LockSide, held: Held) -> None:
-        if answer.fresh:
-            self._forget(side.ledger, but=planned)
+    def _under_lock(
+        self, planned: PlannedStep, answer: Due, side: LockSide, held: Held, done: Sequence[PlannedStep]
+    ) -> None:
+        if answer.fresh and not has_the_records(self.context):
+            self._forget(side.ledger, but=[planned, *done])
         side.owned(lambda: held.say_step(planned.name), _RELEASE_S)
         record = side.ledger.begin(planned.record_name, key_of(planned, self.context))
         command = planned.step.command(self.context)
@@ -180,10 +189,10 @@ class Prestart:
         _record(side.ledger, record, result, result.tail)
         self._succeed(planned, command, result, doubt="" if answer.due else answer.because)
 
-    def _forget(self, ledger: Ledger, *, but: PlannedStep) -> None:
+    def _forget(self, ledger: Ledger, *, but: Sequence[PlannedStep]) -> None:
         """Let what was recorded for a database that is gone be due again, before the new one looks finished."""
         for planned in self.steps:
-            if planned is but or planned.once_per in {"start", "replica"}:
+            if planned in but or planned.once_per in {"start", "replica"}:
                 continue
             key = key_of(planned, self.context)
             known = ledger.read(planned.record_name, key)
@@ -206,7 +215,7 @@ class Prestart:
             watch=self.context.watch,
             cwd=self.context.cwd,
             environ=_with_our_python(
-                {**(held.environ() if held else {}), **self.context.environ, **self._variables(planned, record)}
+                {**self.context.environ, **(held.environ() if held else {}), **self._variables(planned, record)}
             ),
             timeout_s=planned.settings.timeout_s,
             on_line=lambda stream, line: log.info("launcher.step_output", step=planned.name, stream=stream, line=line),
@@ -237,7 +246,7 @@ class Prestart:
     def _succeed(self, planned: PlannedStep, command: Command, result: Finished, doubt: str = "") -> None:
         """Take over what the step exported, or raise what its end means; `doubt`: why it was not known to be due."""
         if not result.ok:
-            raise _failure(planned, command, result, doubt)
+            raise failure(planned, command, result, doubt)
         self.context.export(planned.step.finished(self.context, result))
         log.info("launcher.step_done", step=planned.name, seconds=round(result.seconds, 3))
 
@@ -278,21 +287,3 @@ def _reasons(pending: Sequence[tuple[PlannedStep, Due]]) -> str:
 
 def _facts(record: Record | None) -> dict[str, object]:
     return {"token": record.token, "attempt": record.attempt} if record is not None else {}
-
-
-def _failure(planned: PlannedStep, command: Command, result: Finished, doubt: str) -> LauncherError:
-    """Return the error for a step that ended badly: what happened, with the end of its output."""
-    if result.timed_out:
-        limit = human_seconds(planned.settings.timeout_s)
-        return StepFailed(
-            f"pre-start step {planned.name!r} did not end within its timeout of {limit}: it was killed",
-            cure=f'timeout = "..." in its table ({planned.settings.origin})',
-            detail=result.tail,
-        )
-    how = f"exit code {result.status}" if result.status >= 0 else f"signal {-result.status}"
-    kind = _ERRORS.get(command.exit_codes.get(result.status, 0), StepFailed)
-    return kind(
-        f"pre-start step {planned.name!r} failed with {how}: {planned.step.where()}" + (f"; {doubt}" if doubt else ""),
-        cure='a [[prestart]] wait-for = "env:DATABASE_URL" before it waits for a database' if doubt else "",
-        detail=result.tail,
-    )

@@ -33,7 +33,7 @@ from launcher.locks.session_name import own_options, shown_as
 from launcher.locks.table_ledger import TIME_OVER, TableLedger
 
 _CONNECT_S = 5.0
-_POLL_S, _CROWDED_POLL_S = (0.25, 0.4), (0.5, 1.5)  # at most 4 questions a second and waiter
+_POLL_S, _CROWDED_POLL_S = (0.25, 0.31), (0.5, 1.5)  # at most 4 questions a second and waiter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

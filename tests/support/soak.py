@@ -202,6 +202,10 @@ class Round:
             yield f"records: {rows}"
         elif not runs or rows[0].token != runs[-1].token or runs[-1].ended is None:
             yield f"done with token {rows[0].token}, the last run was {runs[-1:]}"
+        # Who serves after a run of its own has recorded it: another one after that was one too many.
+        serving = {name for name, launched in self.fleet.members.items() if _serves(launched)}
+        if len(twice := {run.member for run in runs if run.ended} & serving) > 1:
+            yield f"done by {twice}"
 
     def _end(self) -> None:
         for _, undo in self._undo:
