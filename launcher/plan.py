@@ -16,7 +16,7 @@ from launcher.locks import Lock
 from launcher.origin import Ignored, Sourced
 from launcher.steps import Step, StepSettings
 
-_LONGEST_NAME = 120  # characters; every ledger takes a name of this length as it is
+_LONGEST_NAME, _SHORTENED = 120, 100  # characters; every ledger takes a name of this length as it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,7 @@ class PlannedStep:
     settings: StepSettings
     step: Step
     once_per: str
+    project: str = ""  # its name in pyproject.toml: two applications may share a database and a release id
 
     @property
     def name(self) -> str:
@@ -35,15 +36,22 @@ class PlannedStep:
     @property
     def record_name(self) -> str:
         """The name in the ledger. A step without one goes by what it does: its number changes when steps are added."""
-        if self.settings.named and len(self.settings.name) <= _LONGEST_NAME:
-            return self.settings.name
-        text = f"{self.settings.value!r} {sorted(self.settings.options.items())!r}"
-        return f"{self.settings.type} {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        name = self.settings.name if self.settings.named else f"{self.settings.type} {_short(self._text)}"
+        told = f"{self.project}: {name}" if self.project else name
+        return told if len(told) <= _LONGEST_NAME else f"{told[:_SHORTENED]} {_short(told)}"
+
+    @property
+    def _text(self) -> str:
+        return f"{self.settings.value!r} {sorted(self.settings.options.items())!r}"
 
     @property
     def under_lock(self) -> bool:
         """Whether only one process may run it at a time."""
         return self.step.needs_lock and self.once_per != "replica"
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +60,7 @@ class PlannedLock:
 
     lock: Lock
     because: str
-    database: str | None  # in which its records are, without host and user: `postgresql:shop`; None: beside no database
+    database: str | None  # in which its records are, as steps call theirs; None: beside no database
     again: Callable[[], Lock]  # another object for the same lock: one that hangs in a thread is not touched again
 
 

@@ -12,9 +12,15 @@ MASK = "***"
 _PORT = r"\d{1,5}(?:[/?#,;)\]}\s'\"]|\.\s|\.?$)"  # after a host and not after a user
 # Up to the last `@` of the word; what cannot be a port may go on behind spaces (SQLAlchemy writes them as they are).
 # In addresses of the web, where a password has no `/` (RFC 3986 §3.2.1), a port is taken as one.
+_USER = r"(?!\[)(?:(?!@\[[0-9a-f:.]+(?:%[\w.%\-]+)?\])[^\s/:'\"])*"  # not a host of IPv6, nor a user before one
 _USERINFO = re.compile(
-    rf"(?P<head>(?<![\w+.\-])(?!(?:http|ws)s?://[^\s/:'\"]*:{_PORT})[a-z][\w+.\-]*://(?!\[)[^\s/:'\"]*)"
+    rf"(?P<head>(?<![\w+.\-])(?!(?:http|ws)s?://[^\s/:'\"]*:{_PORT})[a-z][\w+.\-]*://{_USER})"
     rf":(?:[^\s'\"]*@|(?!{_PORT})[^\n@]*@(?:[^\s'\"]*@)?)",
+    re.IGNORECASE | re.ASCII,
+)
+# Of what was meant as a URL: `scheme:user:password@host`. Not of IPv6 in brackets.
+_BARE = re.compile(
+    r"(?P<head>(?<![\w+.\-:/@])(?![0-9a-f:.]+(?:%[\w.%\-]+)?\])[a-z][\w+.\-]*:/?[^\s/:@'\"]*):(?!//)[^\s'\"]*@",
     re.IGNORECASE | re.ASCII,
 )
 _NAME = r"(?:password|passwd|passphrase|secret|token|credentials?|(?:api|access|private|secret)[_-]?key)"
@@ -45,10 +51,13 @@ _AUTHORIZATION = re.compile(
 def redact(text: str) -> str:
     """Return `text` with the passwords of URLs (`scheme://user:***@host`), of pairs and of headers masked.
 
-    Pairs: `password=...`, `password: ...`, `"password": "..."`. Headers: `Authorization: Bearer ...`.
+    Also where the `//` was forgotten. Pairs: `password=...`, `password: ...`, `"password": "..."`. Headers:
+    `Authorization: Bearer ...`.
     """
     if "://" in text:
         text = _USERINFO.sub(rf"\g<head>:{MASK}@", text)
+    if "@" in text:
+        text = _BARE.sub(rf"\g<head>:{MASK}@", text)
     if "authorization" in text.lower():
         text = _AUTHORIZATION.sub(rf"\g<head>{MASK}", text)
     if ":" in text:

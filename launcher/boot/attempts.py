@@ -16,6 +16,7 @@ from launcher.locks import Record
 from launcher.plan import PlannedStep
 from launcher.units import human_seconds
 
+GONE = "its holder was gone before it ended"  # what a successor writes; may be the step's doing: it took all memory
 _PAUSE_S, _LONGEST_PAUSE_S = 1.0, 10.0  # between the first attempts: 1, 2, 4, ... seconds
 _COOL_DOWN_S, _LONGEST_COOL_DOWN_S = 30.0, 300.0  # after them; Kubernetes' own back-off ends at 5 minutes too
 
@@ -25,10 +26,14 @@ def pause_s(planned: PlannedStep, record: Record | None) -> float:
 
     Raises StepFailed, with the recorded failure, when the fleet has tried often enough for now.
     """
-    if record is None or record.state != "failed" or record.exit_code is None:
-        return 0.0  # without an exit code it did not fail: its launcher was stopped, or killed and taken over from
+    if record is None or record.state != "failed":
+        return 0.0
+    if record.exit_code is None and record.tail != GONE:
+        return 0.0  # it did not fail: its launcher was stopped in good order
     age_s, allowed = _age_s(record), planned.settings.attempts
     if record.attempt < allowed:
+        if record.tail == GONE:
+            return 0.0  # the takeover was pause enough
         pause = min(_PAUSE_S * 2.0 ** (record.attempt - 1), _LONGEST_PAUSE_S)
         return 0.0 if age_s >= pause else pause - age_s + random.uniform(0.0, 0.5)  # noqa: S311 - jitter
     cool_down = min(_COOL_DOWN_S * 2.0 ** min(record.attempt - allowed, 10), _LONGEST_COOL_DOWN_S)
@@ -36,11 +41,15 @@ def pause_s(planned: PlannedStep, record: Record | None) -> float:
         return 0.0
     raise StepFailed(
         f"pre-start step {planned.name!r} has failed {record.attempt} times in all replicas, last"
-        f" with exit code {record.exit_code} on {record.owner.host} pid {record.owner.pid} at {record.finished_at};"
+        f" {_how(record)} on {record.owner.host} pid {record.owner.pid} at {record.finished_at};"
         f" the next attempt may be made in {human_seconds(round(cool_down - age_s, 1))}",
         cure="mend it; another release is tried at once",
         detail=record.tail,
     )
+
+
+def _how(record: Record) -> str:
+    return "killed together with its launcher" if record.tail == GONE else f"with exit code {record.exit_code}"
 
 
 def _age_s(record: Record) -> float:

@@ -27,6 +27,8 @@ from launcher.steps import Command, Finished
 T = TypeVar("T")
 _LEARNT = "learnt.json"
 _CONNECT_S = 5.0
+_LOOK_S = 10.0
+_ASKING_GRACE_S = 0.1  # from TERM to KILL: a stop signal is answered within 200 ms while something is only asked
 _RELEASE_S = 120.0  # to hash the application's own source
 _DECIDED = frozenset({"PORT", "HOST", "BIND", "WEB_CONCURRENCY", "MAX_WORKERS", "WORKERS_PER_CORE"})
 
@@ -34,12 +36,16 @@ _DECIDED = frozenset({"PORT", "HOST", "BIND", "WEB_CONCURRENCY", "MAX_WORKERS", 
 class Context:
     """See `launcher.steps.StepContext`."""
 
-    def __init__(self, watch: Watch, settings: Settings, import_dir: Path | None, *, writes: bool = True) -> None:
-        """Begin with the launcher's own environment; with `writes` off nothing is remembered for later starts."""
-        self._writes = writes
+    def __init__(self, watch: Watch, settings: Settings, import_dir: Path | None, *, only_looks: bool = False) -> None:
+        """Begin with the launcher's own environment.
+
+        `only_looks`: a person waits for the answer, so a question has 10 s, and nothing is remembered for later starts.
+        """
+        self._only_looks = only_looks
         self.watch = watch
         self.cwd, self.import_dir = settings.cwd, import_dir
         self.environ: Mapping[str, str] = dict(settings.environ)
+        self._first_environ = self.environ
         self.held: Held | None = None  # while it is ours: what is asked under the lock keeps its descriptors too
         self.side: LockSide | None = None  # as soon as a lock is chosen: a question to its database goes through it
         self.database: str | None = None  # what the migrations work on, as soon as a step knows it; no password
@@ -63,6 +69,11 @@ class Context:
         log.info("launcher.release_found", release=found.value, source=str(found.origin))
         return found.value
 
+    @property
+    def exported(self) -> bool:
+        """Whether a step has exported anything yet."""
+        return self.environ is not self._first_environ
+
     def export(self, changes: Mapping[str, str | None]) -> None:
         """Let later steps and the server see what a step exported; None removes."""
         for name in sorted(name for name in changes if name in _DECIDED or name.startswith("LAUNCHER_")):
@@ -72,8 +83,16 @@ class Context:
         self.environ = kept | {name: value for name, value in changes.items() if value is not None}
 
     def run(self, command: Command, *, timeout_s: float) -> Finished:
-        """Execute quietly; see `StepContext.run`."""
-        run = Run(watch=self.watch, cwd=self.cwd, environ=self.environ, timeout_s=timeout_s, held=self.held)
+        """Execute quietly; see `StepContext.run`. What only asks is killed at once when it has to end."""
+        limit_s = min(timeout_s, _LOOK_S) if self._only_looks else timeout_s
+        run = Run(
+            watch=self.watch,
+            cwd=self.cwd,
+            environ=self.environ,
+            timeout_s=limit_s,
+            held=self.held,
+            grace_s=_ASKING_GRACE_S,
+        )
         return run.execute(command)
 
     def off_thread(self, function: Callable[[], T], *, timeout_s: float) -> T:
@@ -95,7 +114,7 @@ class Context:
 
     def remember(self, key: str, value: object) -> None:
         """Keep a value; see `StepContext.remember`. A lost update by another start only costs it time."""
-        if not self._writes:
+        if self._only_looks:
             return
         from launcher.locks.file_ledger import save  # only where something is written
 

@@ -124,17 +124,32 @@ def plan_steps(settings: Settings) -> tuple[PlannedStep, ...]:
     configured = settings.prestart.steps
     if all(step.type == "pre-start-path" for step in configured):
         configured = (*configured, *_found_alembic(settings.cwd))
-    return tuple(_planned(step, modules) for step in configured)
+    project = _project_name(settings.cwd) if configured else ""
+    return tuple(_planned(step, modules, project) for step in configured)
 
 
-def _planned(settings: StepSettings, modules: tuple[str, ...]) -> PlannedStep:
+def _project_name(cwd: Path) -> str:
+    """Return the `[project] name` of pyproject.toml; empty without one. It is said of each record."""
+    path = cwd / "pyproject.toml"
+    if not path.is_file():
+        return ""
+    import tomllib  # only with a pyproject.toml
+
+    try:
+        project = tomllib.loads(path.read_text(encoding="utf-8")).get("project", {})
+    except (OSError, ValueError):  # whoever needs it says what is wrong with it
+        return ""
+    return str(project.get("name", "")) if isinstance(project, dict) else ""
+
+
+def _planned(settings: StepSettings, modules: tuple[str, ...], project: str) -> PlannedStep:
     try:
         kind = load_kind("steps", settings.type, modules)
     except UsageError as error:
         error.message = f"{settings.origin}: {error.message}"
         raise
     step: Step = kind(settings) if settings.type in BUILT_IN["steps"] else _contained(kind, settings)
-    return PlannedStep(settings=settings, step=step, once_per=settings.once_per or step.once_per)
+    return PlannedStep(settings=settings, step=step, once_per=settings.once_per or step.once_per, project=project)
 
 
 def _contained(kind: type[Step], settings: StepSettings) -> Step:

@@ -5,11 +5,10 @@ A step that knows itself is asked; else its record decides, by the key that its 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from launcher.boot.context import Context
 from launcher.boot.release import content_key
-from launcher.databases import database_name
 from launcher.errors import UsageError
 from launcher.locks import Ledger
 from launcher.plan import PlannedStep
@@ -35,10 +34,7 @@ def has_the_records(context: Context) -> bool:
 
 def _is_beside(database: str, context: Context) -> bool:
     """Tell whether the lock and its records are that database's."""
-    if context.side is None or context.side.planned.database is None:
-        return False
-    name = database if database.startswith("sqlite:") else database_name(database)
-    return name == context.side.planned.database
+    return context.side is not None and context.side.planned.database == database
 
 
 def _at_each_start(planned: PlannedStep) -> bool:
@@ -80,7 +76,19 @@ def own_answer(planned: PlannedStep, context: Context) -> Due:
 
 def due(planned: PlannedStep, context: Context, ledger: Callable[[], Ledger]) -> Due:
     """Tell whether a step is to be run: by its own knowledge, else by its record."""
-    own = own_answer(planned, context)
+    return or_recorded(own_answer(planned, context), planned, context, ledger)
+
+
+def all_due(
+    steps: Sequence[PlannedStep], context: Context, ledger: Callable[[], Ledger]
+) -> list[tuple[PlannedStep, Due]]:
+    """Tell it of each step. All are asked before any record is read: its key may depend on the migrations' database."""
+    own = [(planned, own_answer(planned, context)) for planned in steps]
+    return [(planned, or_recorded(answer, planned, context, ledger)) for planned, answer in own]
+
+
+def or_recorded(own: Due, planned: PlannedStep, context: Context, ledger: Callable[[], Ledger]) -> Due:
+    """Return what a step knows itself (`own`), or what its record says."""
     if own.due is not None or _at_each_start(planned):
         return own
     records = ledger()  # first: the key depends on where they are

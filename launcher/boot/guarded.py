@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import json
+import math
 import os
 import signal
 import socket
@@ -33,6 +34,7 @@ from launcher.steps import Command, Finished
 GRACE_S = 5.0  # from TERM to KILL; K of evidence/locks.md: give-up + K + margin < the lock's expiry
 TAIL_LINES = 40
 _QUIET_S = 0.1
+_GUARD_S = 2.0  # beyond the grace: a guard that has not ended by then is stopped itself, or hangs
 
 OnLine = Callable[[str, str], None]
 
@@ -95,6 +97,7 @@ class Run:
             elif not child.stopping and child.status is None and time.monotonic() >= deadline:
                 self._timed_out = True
                 child.stop()
+            child.end_guard(self.grace_s + _GUARD_S)
             self._confirm(child, ready)
             if was_over and not ready:
                 break  # whoever still has our pipe is not of the step's tree
@@ -185,6 +188,7 @@ class _Child:
         self.streams: dict[int, Stream] = {}
         self.status: int | None = None
         self.stopping = False
+        self.stopped_at = math.inf
         self.told = False  # the guard's word has come to its end
 
     def __enter__(self) -> Self:
@@ -261,9 +265,16 @@ class _Child:
 
     def stop(self, *, hasten: bool = False) -> None:
         """Tell the guard to end the step: TERM, then KILL after the grace; at once when hastened."""
+        self.stopped_at = min(self.stopped_at, time.monotonic())
         self.stopping = True
         with contextlib.suppress(OSError):
             self.control.send(b"k" if hasten else b"t")
+
+    def end_guard(self, patience_s: float) -> None:
+        """Kill a guard that was told to stop and has not: its step comes to us then, to be swept."""
+        if self.status is None and time.monotonic() >= self.stopped_at + patience_s:
+            with contextlib.suppress(OSError):
+                os.kill(self.popen.pid, signal.SIGKILL)
 
     def say_confirmed(self, asked_at: float) -> None:
         """Tell the guard that the lock was ours at this instant of `clock`."""

@@ -26,6 +26,7 @@ from launcher.plugins import BUILT_IN, load_kind
 from launcher.settings.topics import Settings
 
 _AGAIN_S = (0.3, 1.0)
+_OF_URLS = frozenset({*BUILT_IN["locks"], "postgres", "sqlite3"} - {"file"})
 _CURE = "--lock URL (LAUNCHER_LOCK) names a database to lock in; --lock file is enough for one host"
 
 
@@ -38,33 +39,47 @@ def asked_lock(settings: Settings) -> PlannedLock | None:
 
 
 def choose_lock(
-    settings: Settings, steps: Sequence[PlannedStep], context: Context, patience_s: float = CONNECT_S
+    settings: Settings,
+    steps: Sequence[PlannedStep],
+    context: Context,
+    *,
+    patience_s: float = CONNECT_S,
+    before_exports: bool = False,
 ) -> PlannedLock:
     """Return the lock, unopened. The steps are asked which database they work on, if nothing else says it.
 
+    `before_exports`: a script may export what env.py needs; until then an env.py that cannot tell is no error.
     Raises UsageError for what cannot be locked in, StepFailed and DependencyDown when the database cannot be told.
     """
     if asked := asked_lock(settings):
         return asked
+    patience_s = min(patience_s, settings.prestart.lock_timeout)
     for planned in steps:
         if planned.under_lock and hasattr(planned.step, "database_url"):
-            patience_s = min(patience_s, settings.prestart.lock_timeout)
-            url, because = _migrated(planned, context, patience_s), f"{planned.name} works on it"
-            break
-    else:
-        url, because = context.environ.get("DATABASE_URL", "").strip(), "DATABASE_URL"
+            try:
+                url = _migrated(planned, context, patience_s)
+            except StepFailed:
+                if not before_exports:
+                    raise
+                break
+            return _in(url, settings, context, f"{planned.name} works on it", getattr(planned.step, "database", None))
+    return _in(context.environ.get("DATABASE_URL", "").strip(), settings, context, "DATABASE_URL")
+
+
+def _in(url: str, settings: Settings, context: Context, because: str, database: str | None = None) -> PlannedLock:
+    """Return the lock in a database; in a file where there is none, or one that only this process has."""
     if not url or _in_memory(url):
         because = "the database is in memory" if url else "no database is known"
         return _planned("file", settings, context.environ, because)
-    return _planned(url, settings, context.environ, because)
+    return _planned(url, settings, context.environ, because, database)
 
 
 def _migrated(planned: PlannedStep, context: Context, patience_s: float) -> str:
     """Return the URL of the database that a step works on, asked again while that database does not answer."""
-    started = time.monotonic()
+    started, asked = time.monotonic(), False
     while True:
         url: str | None = getattr(planned.step, "database_url", None)
-        if url is None:
+        if url is None and (asked or getattr(planned.step, "asking_failed", None) is None):
             planned.step.due(context)
             url = getattr(planned.step, "database_url", None)
         if url is not None:
@@ -75,6 +90,7 @@ def _migrated(planned: PlannedStep, context: Context, patience_s: float) -> str:
         if failed is None or not failed.unreachable or waited_s >= patience_s:
             raise _unknown(planned, failed)
         log.info("launcher.database_awaited", step=planned.name, because=failed.text)
+        asked = True
         context.watch.pause(random.uniform(*_AGAIN_S))  # noqa: S311 - jitter
 
 
@@ -112,8 +128,10 @@ def _in_memory(url: str) -> bool:
     return parts.dialect == "sqlite" and parts.database in {"", ":memory:"}
 
 
-def _planned(text: str, settings: Settings, environ: Mapping[str, str], because: str) -> PlannedLock:
-    """Return the lock of this spelling. Raises UsageError for what there is no lock type for."""
+def _planned(
+    text: str, settings: Settings, environ: Mapping[str, str], because: str, database: str | None = None
+) -> PlannedLock:
+    """Return the lock of this spelling, in the database that a step calls so. Raises UsageError."""
     scheme, _, rest = text.partition(":")
     prestart = settings.prestart
     word = _word(text, scheme)
@@ -132,13 +150,16 @@ def _planned(text: str, settings: Settings, environ: Mapping[str, str], because:
         orphans=prestart.orphans,
     )
     kind: type[Lock] = load_kind("locks", word, settings.plugins)
-    database = database_name(absolute(text, settings.cwd)) if word in BUILT_IN["locks"] and word != "file" else None
+    if database is None and word in BUILT_IN["locks"] and word != "file":
+        database = database_name(absolute(text, settings.cwd))
     return PlannedLock(lock=kind(context), because=because, database=database, again=lambda: kind(context))
 
 
 def _word(text: str, scheme: str) -> str:
     """Return the word that the lock type is registered under: a URL's dialect, whatever driver it names."""
     if "://" not in text:
+        if scheme.partition("+")[0] in _OF_URLS:
+            raise UsageError(f"--lock {scheme}:... is no URL: {scheme}://user@host/database", cure=_CURE)
         return scheme
     try:
         return parse(text).dialect

@@ -32,7 +32,7 @@ class LockView:
 def view(settings: Settings, watch: Watch) -> LockView:
     """Return what the lock's side says. Raises LauncherError when there is no lock or it cannot be asked."""
     app = app_or_none(settings)
-    context = Context(watch, settings, app.import_dir if app else None, writes=False)
+    context = Context(watch, settings, app.import_dir if app else None, only_looks=True)
     chosen = choose_lock(settings, plan_steps(settings), context, patience_s=_PATIENCE_S)
     side = LockSide(chosen, watch, _PATIENCE_S)
     try:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from launcher.boot.context import Context
-from launcher.boot.due import due
+from launcher.boot.due import all_due
 from launcher.boot.lock_side import SAY_EVERY_S, LockSide
 from launcher.errors import LockNotObtained, UsageError
 from launcher.locks import Held, Holder, Ledger
@@ -92,8 +92,8 @@ def wait_until_done(
 
 def _pending(steps: Sequence[PlannedStep], context: Context, ledger: Callable[[], Ledger]) -> str:
     """Return what is not done, with the reasons; empty when everything is."""
-    answers = [(planned.name, due(planned, context, ledger)) for planned in steps]
-    return "; ".join(f"{name}: {answer.because}" for name, answer in answers if answer.due is not False)
+    answers = all_due(steps, context, ledger)
+    return "; ".join(f"{planned.name}: {answer.because}" for planned, answer in answers if answer.due is not False)
 
 
 def _check_can_be_waited_for(steps: Sequence[PlannedStep]) -> None:

@@ -12,16 +12,16 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from launcher.boot.attempts import pause_s
 from launcher.boot.context import Context
-from launcher.boot.due import due, has_the_records, key_of
+from launcher.boot.due import all_due, due, has_the_records, key_of
 from launcher.boot.guarded import Run
 from launcher.boot.lock_side import LockSide, patience_s
 from launcher.boot.once import acquire, wait_until_done
+from launcher.boot.step_environ import step_environ
 from launcher.boot.step_failure import failure
 from launcher.boot.takeover import take_over
 from launcher.errors import ExitCode, LauncherError, LockLost, StepRefused
@@ -42,7 +42,8 @@ class Prestart:
     steps: Sequence[PlannedStep]
     settings: PrestartSettings
     context: Context
-    choose: Callable[[], PlannedLock]  # called once, and only when something has to be known of the lock
+    # Called only when something has to be known of the lock; with True before a script that may export the database.
+    choose: Callable[[bool], PlannedLock]
 
     def carry_out(self) -> None:
         """Do what the mode asks for. Raises LauncherError when the server must not start."""
@@ -50,16 +51,24 @@ class Prestart:
             log.info("launcher.steps_skipped", because="--prestart off", steps=[s.name for s in self.steps])
             return
         try:
-            for locked, group in itertools.groupby(self.steps, key=lambda planned: planned.under_lock):
+            for (locked, exports), group in itertools.groupby(self.steps, key=_kind_of_group):
                 self._group(list(group), locked=locked)
+                if exports:
+                    self._let_go()  # what comes now may be another database's, and so under another lock
         finally:
-            if self.context.lock is not None:
-                self.context.lock.close()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self.context.side is not None:
+            self.context.side.lock.close()
+            self.context.side = None
 
     def _side(self) -> LockSide:
         """Return the lock, chosen now if it was not yet: with nothing to do there is none."""
         if self.context.side is None:
-            self.context.side = LockSide(self.choose(), self.context.watch, self.settings.lock_timeout)
+            before_exports = any(_kind_of_group(planned)[1] for planned in self.steps) and not self.context.exported
+            planned = self.choose(before_exports)
+            self.context.side = LockSide(planned, self.context.watch, self.settings.lock_timeout)
         return self.context.side
 
     def _ledger(self) -> Ledger:
@@ -79,7 +88,7 @@ class Prestart:
 
     def _due(self, steps: Sequence[PlannedStep]) -> list[tuple[PlannedStep, Due]]:
         """Return what has something to do; say what has not. This needs no lock."""
-        answers = [(planned, due(planned, self.context, self._ledger)) for planned in steps]
+        answers = all_due(steps, self.context, self._ledger)
         for planned, answer in answers:
             if answer.due is False:
                 log.info("launcher.step_skipped", step=planned.name, because=answer.because)
@@ -92,7 +101,7 @@ class Prestart:
 
         Raises StepFailed when the fleet has failed at it often enough.
         """
-        answers = [(planned, due(planned, self.context, self._ledger)) for planned in steps]
+        answers = all_due(steps, self.context, self._ledger)
         for planned, answer in answers:
             if answer.due is not False:
                 self._pause_s(planned)
@@ -116,7 +125,6 @@ class Prestart:
             if side.lock.hosts == "every host" and side.lock.warning:
                 log.warning("launcher.lock_doubtful", lock=side.lock.where, because=side.lock.warning)
             pause_s = self._holding(side, held, steps)
-            log.info("launcher.lock_released", lock=side.lock.where)
 
     def _holding(self, side: LockSide, held: Held, steps: Sequence[PlannedStep]) -> float | None:
         """Run what is due; return how long to let others try before the next attempt, None when all is done."""
@@ -138,7 +146,8 @@ class Prestart:
         for planned in steps:
             answer = due(planned, self.context, self._ledger)
             if answer.due is not False and not taken_over:
-                taken_over = take_over(side, held, self.settings.lock_timeout)
+                take_over(side, held, self.settings.lock_timeout)
+                taken_over = True
                 answer = due(planned, self.context, self._ledger)
             if answer.due is False:
                 log.info("launcher.step_skipped", step=planned.name, because=answer.because)
@@ -166,6 +175,7 @@ class Prestart:
         """Give the lock back, off the main thread: a server may be slow to answer. Raises LockLost."""
         try:
             side.owned(held.release, _RELEASE_S)
+            log.info("launcher.lock_released", lock=side.lock.where)
         finally:
             side.held = self.context.held = side.seen = None
 
@@ -174,9 +184,9 @@ class Prestart:
     ) -> None:
         if answer.fresh and not has_the_records(self.context):
             self._forget(side.ledger, but=[planned, *done])
+        command = planned.step.command(self.context)
         side.owned(lambda: held.say_step(planned.name), _RELEASE_S)
         record = side.ledger.begin(planned.record_name, key_of(planned, self.context))
-        command = planned.step.command(self.context)
         try:
             result = self._execute(planned, command, held=held, record=record)
         except LockLost:
@@ -214,9 +224,7 @@ class Prestart:
         run = Run(
             watch=self.context.watch,
             cwd=self.context.cwd,
-            environ=_with_our_python(
-                {**self.context.environ, **(held.environ() if held else {}), **self._variables(planned, record)}
-            ),
+            environ=step_environ(planned, self.context.environ, held, record),
             timeout_s=planned.settings.timeout_s,
             on_line=lambda stream, line: log.info("launcher.step_output", step=planned.name, stream=stream, line=line),
             held=held,
@@ -234,14 +242,6 @@ class Prestart:
         if result.leftovers:
             log.warning("launcher.step_leftovers_killed", step=planned.name, processes=list(result.leftovers))
         return result
-
-    def _variables(self, planned: PlannedStep, record: Record | None) -> dict[str, str]:
-        """Return what a step may want to know: the token lets it write the record in a transaction of its own."""
-        variables = {"LAUNCHER_STEP_NAME": planned.name}
-        if record is not None:
-            variables |= {"LAUNCHER_STEP_TOKEN": str(record.token), "LAUNCHER_STEP_ATTEMPT": str(record.attempt)}
-        # Lines as they are written, unless somebody wants it otherwise; the names are ours, in a step of a step too.
-        return {"PYTHONUNBUFFERED": self.context.environ.get("PYTHONUNBUFFERED", "1")} | variables
 
     def _succeed(self, planned: PlannedStep, command: Command, result: Finished, doubt: str = "") -> None:
         """Take over what the step exported, or raise what its end means; `doubt`: why it was not known to be due."""
@@ -263,10 +263,9 @@ class Prestart:
             raise StepRefused("not run: the answer was no", cure="--yes runs without a question, --prestart off skips")
 
 
-def _with_our_python(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Let `python` in a step be the environment's own, as after activating it: systemd starts us by our full path."""
-    ours, path = str(Path(sys.executable).parent), environ.get("PATH", os.defpath)
-    return environ if ours in path.split(os.pathsep) else {**environ, "PATH": f"{ours}{os.pathsep}{path}"}
+def _kind_of_group(planned: PlannedStep) -> tuple[bool, bool]:
+    """Return whether it runs under the lock, and whether it is a script that may export what the others work on."""
+    return planned.under_lock, planned.settings.type == "pre-start-path"
 
 
 def _record(ledger: Ledger, record: Record, result: Finished | None, tail: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from launcher.boot.context import Context
 from launcher.boot.decide import decide
-from launcher.boot.due import due
+from launcher.boot.due import or_recorded, own_answer
 from launcher.boot.lock_choice import choose_lock
 from launcher.boot.lock_side import LockSide
 from launcher.boot.sequence import bind, server_command
@@ -61,8 +61,10 @@ def preview(settings: Settings, watch: Watch) -> Preview:
     problems: list[Problem] = []
     plan = decide(settings, excuse=lambda part, error: problems.append(Problem(part, error)))
     seen = Preview(plan, problems=problems)
-    context = Context(watch, settings, plan.app.import_dir if plan.app else None, writes=False)
+    context = Context(watch, settings, plan.app.import_dir if plan.app else None, only_looks=True)
     look = _Look(seen, settings, context)
+    for planned in plan.steps:
+        seen.attempt(f"step {planned.name}", functools.partial(look.ask, planned))
     for planned in plan.steps:
         seen.attempt(f"step {planned.name}", functools.partial(look.see, planned))
     seen.attempt("lock", look.choose)
@@ -80,7 +82,7 @@ def probe(seen: Preview, settings: Settings, watch: Watch) -> None:
     for planned, answer in seen.steps:
         seen.attempt(f"step {planned.name}", functools.partial(_can_tell, planned, answer))
     if seen.plan.app is not None:
-        context = Context(watch, settings, seen.plan.app.import_dir, writes=False)
+        context = Context(watch, settings, seen.plan.app.import_dir)
         seen.attempt("app", lambda: _import_app(seen.plan, context))
 
 
@@ -89,10 +91,16 @@ class _Look:
 
     def __init__(self, seen: Preview, settings: Settings, context: Context) -> None:
         self.seen, self.settings, self.context = seen, settings, context
+        self.answers: dict[str, Due] = {}
+
+    def ask(self, planned: PlannedStep) -> None:
+        """Ask a step what it knows itself. All before any record: its key may depend on the migrations' database."""
+        self.answers[planned.name] = own_answer(planned, self.context)
 
     def see(self, planned: PlannedStep) -> None:
-        """Ask what a step would do."""
-        self.seen.steps.append((planned, due(planned, self.context, self.ledger)))
+        """Note what a step would do."""
+        if own := self.answers.get(planned.name):
+            self.seen.steps.append((planned, or_recorded(own, planned, self.context, self.ledger)))
 
     def ledger(self) -> Ledger:
         """Return the records; the lock is chosen for it when it was not."""

@@ -157,12 +157,12 @@ def prestart(plan: Plan, settings: Settings, context: Context) -> None:
             steps=plan.steps,
             settings=settings.prestart,
             context=context,
-            choose=lambda: plan.lock or _chosen(plan, settings, context),
+            choose=lambda before_exports: plan.lock or _chosen(plan, settings, context, before_exports=before_exports),
         ).carry_out()
 
 
-def _chosen(plan: Plan, settings: Settings, context: Context) -> PlannedLock:
-    chosen = choose_lock(settings, plan.steps, context)
+def _chosen(plan: Plan, settings: Settings, context: Context, *, before_exports: bool) -> PlannedLock:
+    chosen = choose_lock(settings, plan.steps, context, before_exports=before_exports)
     log.info("launcher.lock_chosen", lock=chosen.lock.where, kind=chosen.lock.kind, because=chosen.because)
     return chosen
 

@@ -1,8 +1,9 @@
 """What has to be waited for when the last holder did not say how it ended?
 
 The lock is free, and the ledger says `running`: the holder was killed or cut off. Its step may still be dying (its
-guard needs the grace), and the server may still be carrying out its last statement. Nobody runs a step before both are
-over (evidence/locks.md §4, "Takeover"; measured: without the wait two ran at once).
+guard needs the grace). And the server may still be carrying out the last statement of a step that is dead, however it
+died. Nobody runs a step before both are over (evidence/locks.md §4, "Takeover"; measured: without the wait two ran at
+once).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from launcher.boot.attempts import GONE
 from launcher.boot.lock_side import SAY_EVERY_S, LockSide
 from launcher.errors import LockNotObtained
 from launcher.locks import Held, Record
@@ -18,25 +20,29 @@ from launcher.log import log
 _LOOK_S = 0.5
 
 
-def take_over(side: LockSide, held: Held, timeout_s: float) -> bool:
-    """Wait until nothing of a predecessor is at work, and close its records; return True: it is over now.
+def take_over(side: LockSide, held: Held, timeout_s: float) -> None:
+    """Wait until nothing of a predecessor is at work, and close its records.
 
+    On the server something may be left also of a step that was killed in good order: there it is always looked for.
     Raises LockLost, Interrupted, and LockNotObtained when the server works for it longer than `timeout_s` seconds.
     """
     records = side.ledger.records()
     side.seen = newest_tokens(records)
     left = unfinished(records)
-    if not left:
-        return True
+    if left:
+        _let_it_die(side, held, left)
+    _outwait(side, held, timeout_s)
+    for record in left:
+        side.ledger.finish(record, "failed", exit_code=None, tail=GONE)
+
+
+def _let_it_die(side: LockSide, held: Held, left: Sequence[Record]) -> None:
+    """Wait for as long as the steps of cut-off holders may take to be killed."""
     grace_s = max(held.takeover_s, *(record.grace_s for record in left)) if held.takeover_s else 0.0
     names = [f"{record.step} of {record.owner.host} pid {record.owner.pid}, token {record.token}" for record in left]
     log.warning("launcher.takeover_begun", unfinished=names, waits_s=round(grace_s, 1))
     side.answer(lambda: held.say_step("taking over"))
     side.keep(held, grace_s)
-    _outwait(side, held, timeout_s)
-    for record in left:
-        side.ledger.finish(record, "failed", exit_code=None, tail="its holder was gone before it ended")
-    return True
 
 
 def unfinished(records: Sequence[Record]) -> list[Record]:

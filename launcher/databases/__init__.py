@@ -132,7 +132,8 @@ _REFUSED = {
     *(1062, 1050),  # duplicate entry, duplicate table
 }
 _MISUSE = (TypeError, ValueError, AttributeError, ImportError)  # an option the driver does not take
-_MISUSE_TEXTS = ("invalid connection option", "invalid dsn")
+# The last one is PyMySQL's RuntimeError, also in aiomysql and asyncmy: MySQL 8's passwords need a package beside them.
+_MISUSE_TEXTS = ("invalid connection option", "invalid dsn", "'cryptography' package is required")
 
 
 def translated(error: Exception, url: str) -> Exception:

@@ -8,10 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from concurrent.futures import Executor, Future
+from typing import Any, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """Its blocking calls, look-ups of names, end with the process: a pool's threads are joined before it may exit."""
+
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        """Call it in a daemon thread of its own, whatever executor is named."""
+        del executor
+        answer = Future[T]()
+        threading.Thread(target=_settle, args=(answer, func, args), name="blocking call", daemon=True).start()
+        return asyncio.wrap_future(answer, loop=self)
+
+
+def _settle(answer: Future[T], func: Callable[[*Ts], T], args: tuple[*Ts]) -> None:
+    if not answer.set_running_or_notify_cancel():
+        return
+    try:
+        answer.set_result(func(*args))
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is for who waits for the answer
+        answer.set_exception(error)
 
 
 class PrivateLoop:
@@ -19,7 +42,7 @@ class PrivateLoop:
 
     def __init__(self) -> None:
         """Make the loop. Not uvloop's, whatever the application has set: its transports hide their sockets."""
-        self._loop = asyncio.SelectorEventLoop()
+        self._loop = _Loop()
 
     def run(self, question: Coroutine[Any, Any, T]) -> T:
         """Return what the coroutine returns. Raises what it raises."""

@@ -18,9 +18,12 @@ from launcher import redact as redaction
 
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][\w+.\-]*)://"
-    r"(?:(?P<user>[^:/@?]*)(?::(?P<password>[^@]*))?@)?"
-    r"(?P<hosts>[^/?]*)(?:/(?P<database>[^?]*))?(?:\?(?P<query>.*))?",
+    r"(?:(?P<user>[^:/?]*?)(?::(?P<password>[^@]*))?@)?"  # user@server is a user, as for SQLAlchemy
+    r"(?P<hosts>[^/?@]*)(?:/(?P<database>[^?]*))?(?:\?(?P<query>.*))?",
     re.DOTALL,
+)
+_TORN = (  # without a part of the URL: what is left of the password is taken for a host, a database or an option
+    "the database URL has an `@` where none can be: in a password write %40 for @, %2F for /, %3F for ?, %3A for :"
 )
 _DIALECTS = {"postgres": "postgresql", "pgsql": "postgresql", "sqlite3": "sqlite"}  # older names that hosters still use
 _OF_ONE_DRIVER = ("ssl", "prepared_statement", "async_fallback", "channel_binding")
@@ -55,8 +58,15 @@ class DatabaseUrl:
 
 
 def parse(url: str) -> DatabaseUrl:
-    """Return the parts. Raises ValueError, without the password in its text, for what is no database URL."""
+    """Return the parts. Raises ValueError, without the password in its text, for what is no database URL.
+
+    And for one that SQLAlchemy would tear apart within the password: a driver's errors would tell the other half.
+    """
     match = _URL.fullmatch(url.strip())
+    if match is None and re.match(r"[A-Za-z][\w+.\-]*://", url.strip()):
+        raise ValueError(_TORN)
+    if match is not None and match["password"] and "@" in url.strip()[match.start("hosts") :].partition("=")[0]:
+        raise ValueError(_TORN)
     if match is None:
         raise ValueError(f"{redact(url)!r} is not a database URL: dialect://user:password@host:port/database")
     dialect, _, driver = match["scheme"].lower().partition("+")
@@ -78,7 +88,7 @@ def parse(url: str) -> DatabaseUrl:
 def redact(url: str) -> str:
     """Return the URL with its secrets masked, for people."""
     # An unescaped `@` or `/` in a password is a mistake, and a secret all the same: up to the last `@`.
-    text = re.sub(r"(://[^:/@?\s]*):[^\s]*@", rf"\1:{redaction.MASK}@", url)
+    text = re.sub(r"(://(?!\[)[^:/@?\s]*):[^\s]*@", rf"\1:{redaction.MASK}@", url)
     masked = re.sub(r"(?i)([?&;][^=&\s]*(?:pass|pwd|secret|token|key))=[^&\s]*", rf"\1={redaction.MASK}", text)
     return redaction.redact(masked)
 
@@ -121,13 +131,16 @@ def absolute(url: str, cwd: Path) -> str:
 
 
 def database_name(url: str) -> str:
-    """Return `dialect:name`, which is the same for every user, driver, option and name of the host.
+    """Return the database without user, password and options: `sqlite:/path`, `postgresql://host:5432/name`.
 
     Raises ValueError for what is no database URL.
     """
     parts = parse(url)
-    dialect = "mysql" if parts.dialect == "mariadb" else parts.dialect
-    return f"{dialect}:{os.path.realpath(parts.database) if dialect == 'sqlite' else parts.database}"
+    if parts.dialect == "sqlite":
+        path = parts.database or ":memory:"
+        return f"sqlite:{path if path.startswith((':memory:', 'file:')) else os.path.realpath(path)}"
+    hosts = ",".join(host if port is None else f"{host}:{port}" for host, port in parts.hosts)
+    return redact(f"{parts.dialect}://{hosts}/{parts.database}")
 
 
 def same(one: str, other: str) -> bool:

@@ -48,11 +48,13 @@ _CROWDED = (  # more than half of what there may be: on the server, in the datab
     " OR count(*) FILTER (WHERE usename = session_user) * 2 > %s::bigint AS crowded"
     " FROM pg_stat_activity WHERE datid IS NOT NULL) a"
 )
-# Of this database's sessions, those which carry a step's name and are at work.
-_AT_WORK = (
+# Of this database's sessions, those which carry a step's name. Of another role's session no state may be seen.
+_OF_STEPS = (
     "FROM pg_stat_activity WHERE datname = current_database() AND left(application_name, %s::int) = %s::text"
-    " AND state IS DISTINCT FROM 'idle' AND pid <> pg_backend_pid()"
+    " AND pid <> pg_backend_pid()"
 )
+_AT_WORK = " AND state IS DISTINCT FROM 'idle'"
+_ABANDONED = "idle in transaction"  # also "... (aborted)": nothing runs, its locks stay, and no client will end it
 
 
 class PostgresqlLock(SessionLock):
@@ -172,20 +174,34 @@ class PostgresqlLock(SessionLock):
         return f"asgi-launcher step {digest(self.context.namespace, 'prestart')[:4].hex()}"
 
     def orphans(self, session: Session) -> tuple[str, ...]:
-        """Return which sessions of predecessors' steps are at work; see `Held.orphans`."""
+        """Return which sessions of predecessors' steps are at work or were ended just now; see `Held.orphans`.
+
+        A transaction that nobody goes on with is ended whatever the context says: waiting would never end.
+        """
         name = self._step_name()
-        because = ""
-        if self.context.orphans == "terminate":
-            try:
-                session.execute(f"SELECT pg_terminate_backend(pid) {_AT_WORK}", len(name), name)
-            except Refused as error:
-                because = f" (it cannot be ended: {error})"
+        terminate = self.context.orphans == "terminate"
         # Of the statement only its first word: the rest may hold secrets.
-        since = SQL.now.replace("clock_timestamp()", "query_start")
+        since = SQL.now.replace("clock_timestamp()", "state_change")
         word = "substring(query FROM '^\\s*(\\w+)')"  # not to be seen in another role's sessions, as its start
-        sql = f"SELECT pid, coalesce({since}, '?'), coalesce({word}, '?') {_AT_WORK} ORDER BY pid"
-        rows = session.execute(sql, len(name), name)
-        return tuple(f"backend pid {pid}, {verb} since {at}{because}" for pid, at, verb in rows)
+        sql = f"SELECT pid, state, coalesce({since}, '?'), coalesce({word}, '?') {_OF_STEPS}"
+        told = []
+        # An idle one may belong to a step that is frozen: whoever asks for `terminate` wants it fenced off.
+        which = "" if terminate else _AT_WORK
+        for pid, state, at, verb in session.execute(f"{sql}{which} ORDER BY pid", len(name), name):
+            idle = str(state) if str(state).startswith("idle") else ""
+            because = self._end(session, pid, state) if terminate or idle.startswith(_ABANDONED) else ""
+            told.append(f"backend pid {pid}, {idle or verb} since {at}{because}")
+        return tuple(told)
+
+    def _end(self, session: Session, pid: object, state: object) -> str:
+        """End a step's session that is still as it was seen; return in words why it cannot be ended."""
+        name = self._step_name()
+        same = " AND pid = %s::int AND state IS NOT DISTINCT FROM %s::text"
+        try:
+            session.execute(f"SELECT pg_terminate_backend(pid) {_OF_STEPS}{same}", len(name), name, pid, state)
+        except Refused as error:
+            return f" (it cannot be ended: {error})"
+        return ""
 
 
 def _from_name(name: str, age_s: float) -> Holder:

@@ -15,16 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from launcher.databases import (
-    CannotAsk,
-    Crowded,
-    DatabaseUnreachable,
-    Denied,
-    Refused,
-    TableMissing,
-    redact,
-    same,
-)
+from launcher.databases import CannotAsk, Crowded, DatabaseUnreachable, Denied, Refused, TableMissing, redact, same
 from launcher.databases.session import Rows, Session, open_session
 from launcher.errors import LockLost, LockNotObtained, UsageError
 from launcher.locks import Holder, LockContext, LockCrowded, LockUnreachable
@@ -144,10 +135,17 @@ class SessionLock(ABC):
         return self.ledger.holder()
 
     def ask(self, url: str, sql: str) -> list[tuple[object, ...]] | None:
-        """See `Lock.ask`."""
-        if self._session is None or self._held or not same(url, self.url):
+        """See `Lock.ask`. A session that the server has ended is let go: None, so that it is asked elsewhere."""
+        session = self._session
+        if session is None or self._held or not same(url, self.url):
             return None
-        return self._session.execute(sql)
+        try:
+            return session.execute(sql)
+        except Refused:
+            raise
+        except DatabaseUnreachable as error:
+            self._trouble(error, session)
+            return None
 
     def execute(self, sql: str, *values: object) -> Rows:
         """Carry out one statement of the ledger's.

@@ -146,27 +146,74 @@ def test_an_upgrade_that_nobody_commits_fails(project: MakeProject, postgresql: 
     assert (1, True) == (status, "env.py did not commit: the database is still at no revision" in said), said
 
 
-@pytest.mark.parametrize(
-    ("arguments", "name"),
-    [
-        ("", "of the step"),
-        (", connect_args={'server_settings': {'jit': 'off'}}", "of the step"),
-        (", connect_args={'server_settings': {'application_name': 'its own'}}", "its own"),
-    ],
-    ids=["none", "other settings", "one of its own"],
-)
-def test_a_migration_through_asyncpg_carries_the_steps_name(
-    project: MakeProject, postgresql: PostgreSQL, arguments: str, name: str
-) -> None:
-    """PGAPPNAME, which asyncpg does not read and a takeover looks for. The application's own name and settings stay."""
-    url = postgresql.url("named", "asyncpg")
-    body = "op.execute(\"CREATE TABLE seen AS SELECT current_setting('application_name') AS name\")"
-    env = ASYNC_ENV.replace("poolclass=pool.NullPool)", f"poolclass=pool.NullPool{arguments})")
-    files = alembic_project(env, count=1) | {"migrations/versions/r2.py": migration("r2", "r1", body=body)}
-    start = Started(project(files), {"DATABASE_URL": url, "PGAPPNAME": "of the step"})
-    status, said = start.upgrade()
-    with postgresql.connect("named") as connection:
-        seen = connection.execute("SELECT name FROM seen").fetchone()
+NAME = "asgi-launcher step 0a1b2c3d 42 host"
+SEEN = "op.execute(\"CREATE TABLE seen AS SELECT current_setting('application_name') AS name\")"
+IN_SETTINGS = ", connect_args={'server_settings': {'application_name': 'its own', 'jit': 'off'}}"
+IN_ARGUMENTS = ", connect_args={'application_name': 'its own'}"
 
-    assert (0, (name,)) == (status, seen), said
+
+def name_of_upgrade(server: PostgreSQL, start: Started) -> str | None:
+    """Return how the upgrade's session was called, which the second migration has written down."""
+    status, said = start.upgrade()
+    assert status == 0, said
+    with server.connect("named") as connection:
+        row = connection.execute("SELECT name FROM seen").fetchone()
+    return row[0] if row else None
+
+
+@pytest.mark.parametrize(
+    ("driver", "query", "arguments"),
+    [
+        ("asyncpg", "", ""),
+        ("asyncpg", "", ", connect_args={'server_settings': {'jit': 'off'}}"),
+        ("asyncpg", "", IN_SETTINGS),
+        ("psycopg", "", ""),
+        ("psycopg", "?application_name=its%20own", ""),
+        ("psycopg", "?options=-c%20application_name%3Dits%5C%20own", ""),
+        ("psycopg", "", IN_ARGUMENTS),
+        ("psycopg2", "?application_name=its%20own", ""),
+        ("psycopg2", "", IN_ARGUMENTS),
+    ],
+)
+def test_a_migration_carries_the_steps_name(
+    project: MakeProject, postgresql: PostgreSQL, driver: str, query: str, arguments: str
+) -> None:
+    """PGAPPNAME, by which a takeover finds what the server still does: whatever the application calls its sessions."""
+    url = postgresql.url("named", driver) + query
+    env = (ASYNC_ENV if driver == "asyncpg" else SYNC_ENV).replace("NullPool)", f"NullPool{arguments})")
+    env = env.replace("    url =", "    os.environ['PGAPPNAME'] = 'set by env.py'\n    url =", 1)
+    files = alembic_project(env, count=1) | {"migrations/versions/r2.py": migration("r2", "r1", body=SEEN)}
+    start = Started(project(files), {"DATABASE_URL": url, "PGAPPNAME": NAME})
+
+    assert name_of_upgrade(postgresql, start) == NAME
     assert (False, []) == (start.due()[0], start.due()[2]), "its engine counts as one that its URL describes"
+
+
+@pytest.mark.parametrize(("name", "seen"), [("of the shell", "its own"), (NAME, NAME)], ids=["a person's", "a step's"])
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_only_the_name_of_a_step_wins(
+    project: MakeProject, postgresql: PostgreSQL, driver: str, name: str, seen: str
+) -> None:
+    """What somebody has put into PGAPPNAME is no matter of ours, and the application's own name stays."""
+    env, own = (ASYNC_ENV, IN_SETTINGS) if driver == "asyncpg" else (SYNC_ENV, IN_ARGUMENTS)
+    env = env.replace("NullPool)", f"NullPool{own})")
+    files = alembic_project(env, count=1) | {"migrations/versions/r2.py": migration("r2", "r1", body=SEEN)}
+    variables = {"DATABASE_URL": postgresql.url("named", driver), "PGAPPNAME": name}
+
+    assert seen == name_of_upgrade(postgresql, Started(project(files), variables))
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_a_question_has_the_applications_own_name(project: MakeProject, postgresql: PostgreSQL, driver: str) -> None:
+    """Only what changes something is waited for: env.py that is asked connects as it always does."""
+    env, own = (ASYNC_ENV, IN_SETTINGS) if driver == "asyncpg" else (SYNC_ENV, IN_ARGUMENTS)
+    env = env.replace("NullPool)", f"NullPool{own})").replace("DATABASE_URL", "APP_DB")
+    env = env.replace(
+        "context.configure(",
+        "print(connection.exec_driver_sql('SHOW application_name').scalar(), file=open('asked', 'a'))\n"
+        "        context.configure(",
+    )
+    folder = project(alembic_project(env))
+    Started(folder, {"APP_DB": postgresql.url("named", driver), "PGAPPNAME": NAME}).due()
+
+    assert (folder / "asked").read_text() == "its own\n"

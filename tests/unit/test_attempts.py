@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from launcher.boot.attempts import pause_s
+from launcher.boot.attempts import GONE, pause_s
 from launcher.boot.takeover import unfinished
 from launcher.errors import StepFailed
 from launcher.locks import Owner, Record, State
@@ -23,7 +23,13 @@ def planned(attempts: int = 3) -> PlannedStep:
 
 
 def record(
-    state: State = "failed", attempt: int = 1, *, age_s: float | None = 0.0, exit_code: int | None = 1, token: int = 1
+    state: State = "failed",
+    attempt: int = 1,
+    *,
+    age_s: float | None = 0.0,
+    exit_code: int | None = 1,
+    token: int = 1,
+    tail: str = "no such column",
 ) -> Record:
     """Return a record of the step."""
     return Record(
@@ -36,7 +42,7 @@ def record(
         started_at="2026-01-01T00:00:00.000Z",
         finished_at="2026-01-01T00:00:01.000Z",
         exit_code=exit_code,
-        tail="no such column",
+        tail=tail,
         age_s=age_s,
     )
 
@@ -75,6 +81,15 @@ def test_one_attempt_is_let_through_now_and_then(attempt: int, cool_down_s: floa
         pause_s(planned(), record(attempt=attempt, age_s=cool_down_s - 0.1))
 
     assert 0.0 == pause_s(planned(), record(attempt=attempt, age_s=cool_down_s))
+
+
+def test_a_step_that_took_its_launcher_with_it_is_counted() -> None:
+    """Killed with its launcher (out of memory): no pause after the takeover's own, and the same bound."""
+    first, third = (record(attempt=attempt, exit_code=None, tail=GONE) for attempt in (1, 3))
+
+    assert 0.0 == pause_s(planned(), first)
+    with pytest.raises(StepFailed, match="killed together with its launcher"):
+        pause_s(planned(), third)
 
 
 def test_attempts_are_a_steps_own_setting() -> None:

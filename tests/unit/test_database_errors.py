@@ -72,6 +72,15 @@ def test_a_missing_table_is_no_trouble_with_the_database() -> None:
     assert [TableMissing] * 3 == [type(translated(error, _URL)) for error in errors]
 
 
+def test_a_driver_without_the_package_that_it_needs_is_no_trouble_with_the_database() -> None:
+    """PyMySQL finds out while it connects; trying again helps nobody. Another RuntimeError may be the network's."""
+    words = "'cryptography' package is required for sha256_password or caching_sha2_password auth methods"
+    errors = [RuntimeError(words), RuntimeError("Event loop is closed")]
+
+    assert [CannotAsk, DatabaseUnreachable] == [type(translated(error, _URL)) for error in errors]
+    assert words == str(translated(errors[0], _URL))
+
+
 def test_the_password_is_not_told() -> None:
     """Drivers repeat what they were given."""
     assert "s3cret" not in str(translated(ValueError("postgresql://u:s3cret@h/db and s3cret"), _URL))
