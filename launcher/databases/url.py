@@ -23,7 +23,7 @@ _URL = re.compile(
     re.DOTALL,
 )
 _TORN = (  # without a part of the URL: what is left of the password is taken for a host, a database or an option
-    "the database URL has an `@` where none can be: in a password write %40 for @, %2F for /, %3F for ?, %3A for :"
+    "the database URL has an `@` too many: in a password or a name write %40 for @, %2F for /, %3F for ?, %3A for :"
 )
 _DIALECTS = {"postgres": "postgresql", "pgsql": "postgresql", "sqlite3": "sqlite"}  # older names that hosters still use
 _OF_ONE_DRIVER = ("ssl", "prepared_statement", "async_fallback", "channel_binding")
@@ -65,10 +65,10 @@ def parse(url: str) -> DatabaseUrl:
     match = _URL.fullmatch(url.strip())
     if match is None and re.match(r"[A-Za-z][\w+.\-]*://", url.strip()):
         raise ValueError(_TORN)
-    if match is not None and match["password"] and "@" in url.strip()[match.start("hosts") :].partition("=")[0]:
-        raise ValueError(_TORN)
     if match is None:
         raise ValueError(f"{redact(url)!r} is not a database URL: dialect://user:password@host:port/database")
+    if _is_torn(match):
+        raise ValueError(_TORN)
     dialect, _, driver = match["scheme"].lower().partition("+")
     query = tuple(parse_qsl(match["query"] or "", keep_blank_values=True))
     hosts = [text for text in match["hosts"].split(",") if text] or [
@@ -156,6 +156,12 @@ def _bare(parts: DatabaseUrl) -> DatabaseUrl:
     """Return the parts without what applications rewrite when they swap one driver for another."""
     kept = tuple(sorted(pair for pair in parts.query if not pair[0].startswith(_OF_ONE_DRIVER)))
     return replace(parts, driver=None, query=kept)
+
+
+def _is_torn(match: re.Match[str]) -> bool:
+    """Tell whether the true separator, a later `@`, is in what is taken for a database or an option's name."""
+    behind = f"{match['database'] or ''}{(match['query'] or '').partition('=')[0]}"
+    return "@" in behind and (match["user"] is not None or ":" in match["hosts"])
 
 
 def _host(text: str) -> tuple[str, int | None]:

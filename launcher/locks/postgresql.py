@@ -189,19 +189,19 @@ class PostgresqlLock(SessionLock):
         which = "" if terminate else _AT_WORK
         for pid, state, at, verb in session.execute(f"{sql}{which} ORDER BY pid", len(name), name):
             idle = str(state) if str(state).startswith("idle") else ""
-            because = self._end(session, pid, state) if terminate or idle.startswith(_ABANDONED) else ""
-            told.append(f"backend pid {pid}, {idle or verb} since {at}{because}")
+            ended = self._end(session, pid, state) if terminate or idle.startswith(_ABANDONED) else ""
+            told.append(f"backend pid {pid}, {idle or verb} since {at}{ended}")
         return tuple(told)
 
     def _end(self, session: Session, pid: object, state: object) -> str:
-        """End a step's session that is still as it was seen; return in words why it cannot be ended."""
+        """End a step's session that is still as it was seen; return in words what came of it."""
         name = self._step_name()
         same = " AND pid = %s::int AND state IS NOT DISTINCT FROM %s::text"
         try:
-            session.execute(f"SELECT pg_terminate_backend(pid) {_OF_STEPS}{same}", len(name), name, pid, state)
+            rows = session.execute(f"SELECT pg_terminate_backend(pid) {_OF_STEPS}{same}", len(name), name, pid, state)
         except Refused as error:
             return f" (it cannot be ended: {error})"
-        return ""
+        return " (told to end)" if rows else ""
 
 
 def _from_name(name: str, age_s: float) -> Holder:

@@ -25,7 +25,7 @@ from launcher.steps.alembic_codes import PLACES, UNKNOWN_REVISION, UNREACHABLE
 from launcher.steps.alembic_failure import AskingFailed, failure
 from launcher.steps.alembic_guess import by_variable
 from launcher.steps.alembic_indexes import report_invalid
-from launcher.steps.alembic_memory import Basis, Table, fingerprint, holds, recall, sqlite_database, to_remember
+from launcher.steps.alembic_memory import Basis, Table, fingerprint, holds, recall, to_remember
 from launcher.steps.alembic_project import Project, found_alembic, read_project
 from launcher.steps.revisions import CannotTell, Revisions, read_revisions
 
@@ -74,7 +74,7 @@ class AlembicStep:
     def database(self) -> str | None:
         """The database without password, for people and for records; None while it is not known."""
         if self._missing is not None:
-            return sqlite_database(str(self._missing))
+            return databases.database_name(_sqlite_url(self._missing))
         return self._table.database if self._table else None
 
     @property

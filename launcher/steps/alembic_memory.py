@@ -49,11 +49,7 @@ class Table:
     @property
     def database(self) -> str:
         """The database, without user, password and options: `sqlite:/path`, `postgresql://host:5432/name`."""
-        parts = databases.parse(self.url)
-        if parts.dialect == "sqlite":
-            return sqlite_database(parts.database or ":memory:")
-        hosts = ",".join(host if port is None else f"{host}:{port}" for host, port in parts.hosts)
-        return databases.redact(f"{parts.dialect}://{hosts}/{parts.database}")
+        return databases.database_name(self.url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +58,6 @@ class Basis:
 
     mark: str
     opened: tuple[str, ...]
-
-
-def sqlite_database(path: str) -> str:
-    """Return how a SQLite file is called as a database: the same for every spelling of its path."""
-    return f"sqlite:{path if path.startswith((':memory:', 'file:')) else os.path.realpath(path)}"
 
 
 def to_remember(table: Table, basis: Basis, cwd: Path, environ: Mapping[str, str]) -> dict[str, object] | None:

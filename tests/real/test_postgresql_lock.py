@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import select
 import threading
 import time
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from launcher.databases import Refused, TableMissing
 from launcher.errors import LockLost
 from launcher.locks import Lock, LockUnreachable
 from launcher.locks.postgresql import PostgresqlLock
@@ -150,29 +150,25 @@ def test_one_server_two_databases(postgresql: PostgreSQL, contender: Contenders)
         each.release()
 
 
-@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
-def test_what_a_dead_holder_began_is_seen(postgresql: PostgreSQL, contender: Contenders, driver: str) -> None:
-    """A tagged session at work is told without its statement, awaited by default, ended when that is asked for."""
-    url = postgresql.url("orphaned", driver)
-    waiting, ending = contender(url), contender(url, 2, orphans="terminate")
-    ours = held(waiting)
-    name = ours.environ()["PGAPPNAME"]
-    with contextlib.closing(postgresql.connect("orphaned")) as orphan:
-        pid = orphan.info.backend_pid
-        orphan.execute("SELECT set_config('application_name', %s, false)", (name,))
-        idle = ours.orphans()
-        orphan.execute("BEGIN")
-        orphan.execute("SELECT 's3cret'")
-        told, again = ours.orphans(), ours.orphans()
-        ours.release()
-        theirs = held(ending)
-        until(lambda: theirs.orphans() == (), "the orphan to be ended")
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_question_over_a_dead_session_is_asked_elsewhere(
+    postgresql: PostgreSQL, contender: Contenders, driver: str
+) -> None:
+    """The session is let go and the next try opens a new one; what the server refuses is told, and it stays."""
+    lock = contender(postgresql.url("questions", driver))
+    session = lock.session()
+    with pytest.raises(TableMissing):
+        lock.ask(lock.url, "SELECT * FROM missing")
+    with pytest.raises(Refused):
+        lock.ask(lock.url, "SELECT missing FROM pg_class")
+    answer = lock.ask(lock.url, "SELECT 1")
+    with postgresql.connect("questions") as connection:
+        connection.execute("SELECT pg_terminate_backend(%s)", (session.told_id,))
+        until(lambda: sessions(connection) == [], "the session's end")
 
-    assert (idle, len(name.encode()) <= 63) == ((), True)
-    assert told == again
-    assert len(told) == 1
-    assert told[0].startswith(f"backend pid {pid}, SELECT since 20")
-    assert "s3cret" not in told[0]
+    assert (answer, lock.ask(lock.url, "SELECT 1")) == ([(1,)], None)
+    assert session.closed
+    held(lock).release()
 
 
 def test_who_closes_does_not_wait_for_an_answer(postgresql: PostgreSQL, contender: Contenders) -> None:

@@ -22,6 +22,7 @@ SPELLINGS = [
     "postgresql:///db",
     "postgresql://u:p@/db",
     "postgresql+psycopg://u:@h/db",
+    "postgresql://u@server:p:w@h/db",
 ]
 
 
@@ -39,7 +40,7 @@ def test_the_parts_are_sqlalchemys(url: str) -> None:
 @given(
     user=st.text(min_size=1),
     password=st.text(min_size=1),
-    database=st.text(st.characters(exclude_characters="?", codec="utf-8"), max_size=9),
+    database=st.text(st.characters(exclude_characters="?", codec="utf-8"), max_size=9).map(str.rstrip),
 )
 def test_whatever_sqlalchemy_writes_is_read(user: str, password: str, database: str) -> None:
     """Any characters in user, password and database, in the spelling that env.py's engine reports."""
@@ -64,6 +65,16 @@ def test_what_is_no_url_is_refused_without_its_password(url: str) -> None:
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("at", ["@", "@/", "@?", "/@", "?@", "@/x=", "@?x@y=", ":@", "@x=y/"])
+def test_a_password_that_would_be_torn_apart_is_refused(at: str) -> None:
+    """SQLAlchemy takes what follows the `@` for a host, a database or an option; the drivers' errors would tell it."""
+    for user in ("app", "app@server"):
+        with pytest.raises(ValueError, match="an `@` too many: in a password or a name write %40") as caught:
+            parse(f"postgresql://{user}:123{at}ret9@127.0.0.1/orders")
+
+        assert [part for part in ("app", "server", "123", "ret9", "127", "orders") if part in str(caught.value)] == []
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
@@ -73,6 +84,10 @@ def test_what_is_no_url_is_refused_without_its_password(url: str) -> None:
         ("postgresql://:s3cret@h/db", "postgresql://:***@h/db"),
         ("postgresql:///db?user=u&password=s3cret&x=1", "postgresql:///db?user=u&password=***&x=1"),
         ("mysql://u@h/db?ssl_key=/k.pem", "mysql://u@h/db?ssl_key=***"),
+        ("postgresql:u:s3cret@h/db", "postgresql:u:***@h/db"),
+        ("postgresql://u:s3cret@[::1]:5432/db", "postgresql://u:***@[::1]:5432/db"),
+        ("postgresql://u@[::1]:5432/db?a=b@c", "postgresql://u@[::1]:5432/db?a=b@c"),
+        ("postgresql://[::1]:5432/db?user=a@b", "postgresql://[::1]:5432/db?user=a@b"),
         ("sqlite:////a:b@c.db", "sqlite:////a:b@c.db"),
         ("tcp://cache:6379", "tcp://cache:6379"),
     ],

@@ -38,6 +38,23 @@ def test_no_password_as_people_write_it_gets_through(
     assert f"{driver}://{user}:***@db.example/orders{after}" == text.removeprefix(before)
 
 
+@given(written, st.sampled_from(["postgresql:", "mysql+pymysql:/", "word:"]), before, after)
+def test_no_password_of_a_url_without_slashes_gets_through(password: str, head: str, before: str, after: str) -> None:
+    """Somebody typed `--lock postgresql:app:password@host/db`: no URL, and a password all the same."""
+    text = redact(f"{before}{head}app:{password}@db.example/orders{after}")
+
+    assert f"{head}app:***@db.example/orders{after}" == text.removeprefix(before)
+
+
+@given(st.none() | written, st.sampled_from(["[::1]", "[fe80::1%eth0]", "[2001:db8::7]"]), before, after)
+def test_hosts_of_ipv6_stay(password: str | None, host: str, before: str, after: str) -> None:
+    """Their colons begin no password; one that is there is masked, and nothing else is."""
+    given, masked = ("", "") if password is None else (f":{password}", ":***")
+    text = redact(f"{before}postgresql://app{given}@{host}:5432/orders{after} postgresql://b@{host}:5432/x")
+
+    assert f"{before}postgresql://app{masked}@{host}:5432/orders{after} postgresql://b@{host}:5432/x" == text
+
+
 @given(passwords, st.sampled_from(["password", "DB_PASSWORD", "sslpassword", "PWD", "client_secret", "AUTH_TOKEN"]))
 def test_no_quoted_parameter_gets_through(password: str, name: str) -> None:
     """A quoted value of a telling name is masked to the closing quote."""
@@ -73,6 +90,8 @@ def test_encoded_odbc_strings_are_masked() -> None:
         "launcher.step_output step=seed tokens=5 total=7",
         "https://example.org/a?next=b:c@d",
         "git@github.com:owner/name.git",
+        "https://[fe80::1]:8000/?to=b@c, said ops@corp",
+        "registry:5000/image:tag@sha256:0a",
         "password: is required",
         "token: Field required [type=missing]",
         "authorization, as the API calls it",
@@ -130,15 +149,17 @@ def test_entries_are_masked(text: str, masked: str) -> None:
 @given(st.text(alphabet="ab:/@ =p", max_size=60))
 def test_masking_twice_is_masking_once(text: str) -> None:
     """What has been masked is not changed by another look."""
-    once = redact(f"postgresql://{text}")
+    once, bare = redact(f"postgresql://{text}"), redact(text)
 
     assert once == redact(once)
+    assert bare == redact(bare)
 
 
 @pytest.mark.parametrize(
-    "part", ["x://:", "a.b-", "b ", "password = ", "://@", "%3D", "password: ", 'token: "', "authorization: "]
+    "part", ["x://:", "a.b-", "b ", "password = ", "://@", "%3D", "password: ", 'token: "', "authorization: ", ",a:b:"]
 )
 @pytest.mark.timeout(5)
 def test_a_long_line_takes_no_time(part: str) -> None:
     """A line as long as a step may write (16 KiB) is looked at in less than the patience of a person."""
     redact(("postgresql://u:" + part * 16_384)[: 16 * 1024])
+    redact("@" + (part * 16_384)[: 16 * 1024])
