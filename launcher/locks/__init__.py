@@ -138,7 +138,10 @@ class Held(Protocol):
         """Return variables for the steps, so that the server can tell their work apart later (PGAPPNAME)."""
 
     def orphans(self) -> tuple[str, ...]:
-        """Return in words what the server still does for predecessors; ends it first when the context says so."""
+        """Return in words what the server still does for predecessors; ends first what it was told to, and what idles.
+
+        Asked before each run of steps, until there is nothing. Raises LockLost.
+        """
 
     def say_step(self, step: str) -> None:
         """Let waiters see which step is running. A failure to say it is no error."""

@@ -119,7 +119,7 @@ def test_urls_in_the_settings(launch: Launch, project: MakeProject, words: tuple
 def test_a_lock_that_is_a_url(launch: Launch, project: MakeProject) -> None:
     """A lock's URL that leads nowhere is named without its password by every command, exit code 69 in a start."""
     folder = project({"main.py": APP, "launcher.toml": toml('run = "true"')})
-    url = f"postgresql://app:{PASSWORD}@db.example/app"
+    url = f"postgresql://app:{PASSWORD}@127.0.0.1:1/app"
     for words in (("plan", "--json"), ("check",), ("run", "--port", str(free_port())), ("lock",)):
         launched = launch(*words, cwd=folder, env={"LAUNCHER_LOCK": url, "LAUNCHER_LOCK_TIMEOUT": "1s"})
 
