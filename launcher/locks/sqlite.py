@@ -7,6 +7,7 @@ statements (evidence/locks.md M8). The records are a file too, so they stay when
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import ClassVar
 
@@ -57,9 +58,17 @@ def _database(context: LockContext) -> Path:
         raise UsageError(f"the SQLite database {what}, so there is no place beside it for a lock", cure=_CURE)
     try:
         path = (context.cwd / parts.database).resolve()
-        folder = path.is_dir()
+        folder = _is_folder(path)
     except (OSError, RuntimeError, ValueError) as error:  # may not be entered; a loop of links; a NUL
         raise UsageError(f"the SQLite database {parts.database!r} cannot be found: {error}", cure=_CURE) from error
     if folder:
         raise UsageError(f"the SQLite database {path} is a folder", cure="the URL names a file: sqlite:///app.db")
     return path
+
+
+def _is_folder(path: Path) -> bool:
+    """Tell whether a folder is there. Raises OSError for a loop of links, which `resolve` passes since Python 3.13."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False

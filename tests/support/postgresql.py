@@ -98,7 +98,12 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def programs() -> Path:
-    """Return the folder of the server's binaries; fail the test when there is none."""
+    """Return the folder of the server's binaries; fail the test when there is none.
+
+    POSTGRESQL_BIN names another version's than the newest installed.
+    """
+    if asked := os.environ.get("POSTGRESQL_BIN"):
+        return Path(asked)
     found = sorted(Path("/").glob(_PROGRAMS.lstrip("/")), key=lambda path: int(re.sub(r"\D", "", path.parts[4]) or 0))
     on_path = shutil.which("postgres")
     if not found and not on_path:
