@@ -15,17 +15,17 @@ from collections.abc import Mapping, Sequence
 
 from launcher.boot.context import Context
 from launcher.boot.guarded import GRACE_S
-from launcher.boot.lock_side import CONNECT_S
+from launcher.boot.lock_side import CONNECT_S, SAY_EVERY_S
 from launcher.boot.release import known_release
 from launcher.databases import absolute, database_name, parse, redact
-from launcher.errors import DependencyDown, StepFailed, UsageError
+from launcher.errors import DependencyDown, LauncherError, StepFailed, UsageError
 from launcher.locks import Lock, LockContext, Owner
 from launcher.log import log
 from launcher.plan import PlannedLock, PlannedStep
 from launcher.plugins import BUILT_IN, load_kind
 from launcher.settings.topics import Settings
 
-_AGAIN_S = (0.3, 1.0)
+_AGAIN_S = (0.5, 1.5)
 _OF_URLS = frozenset({*BUILT_IN["locks"], "postgres", "sqlite3"} - {"file"})
 _CURE = "--lock URL (LAUNCHER_LOCK) names a database to lock in; --lock file is enough for one host"
 
@@ -76,7 +76,7 @@ def _in(url: str, settings: Settings, context: Context, because: str, database: 
 
 def _migrated(planned: PlannedStep, context: Context, patience_s: float) -> str:
     """Return the URL of the database that a step works on, asked again while that database does not answer."""
-    started, asked = time.monotonic(), False
+    started, asked, said_at = time.monotonic(), False, -SAY_EVERY_S
     while True:
         url: str | None = getattr(planned.step, "database_url", None)
         if url is None and (asked or getattr(planned.step, "asking_failed", None) is None):
@@ -89,7 +89,9 @@ def _migrated(planned: PlannedStep, context: Context, patience_s: float) -> str:
         waited_s = time.monotonic() - started
         if failed is None or not failed.unreachable or waited_s >= patience_s:
             raise _unknown(planned, failed)
-        log.info("launcher.database_awaited", step=planned.name, because=failed.text)
+        if waited_s - said_at >= SAY_EVERY_S:
+            said_at = waited_s
+            log.info("launcher.database_awaited", step=planned.name, because=failed.text)
         asked = True
         context.watch.pause(random.uniform(*_AGAIN_S))  # noqa: S311 - jitter
 
@@ -104,13 +106,18 @@ def _check_whole(planned: PlannedStep, url: str) -> None:
         )
 
 
-def _unknown(planned: PlannedStep, failed: object) -> StepFailed | DependencyDown:
+def _unknown(planned: PlannedStep, failed: object) -> LauncherError:
     """Return the error for a step that cannot say which database it works on: without a lock it is not run."""
     text, tail = getattr(failed, "text", "it does not say"), getattr(failed, "tail", "")
+    if getattr(failed, "denied", False):
+        return UsageError(
+            f"the database of pre-start step {planned.name!r} ({planned.step.where()}) refuses this user: {text}",
+            cure="correct user and password where env.py has its URL from (DATABASE_URL?)",
+        )
     if getattr(failed, "unreachable", False):
         return DependencyDown(
             f"the database of pre-start step {planned.name!r} does not answer: {text}",
-            cure='a [[prestart]] wait-for = "env:DATABASE_URL" before it waits for a database',
+            cure='start or create it, or correct the URL; a [[prestart]] wait-for = "env:DATABASE_URL" waits longer',
             detail=tail,
         )
     return StepFailed(

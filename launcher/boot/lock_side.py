@@ -93,7 +93,7 @@ class LockSide:
         if not isinstance(trouble, LockCrowded) and unreachable_s >= min(CONNECT_S, self.timeout_s):
             raise DependencyDown(
                 f"the lock {self.lock.where} was out of reach for {human_seconds(round(unreachable_s, 1))}: {trouble}",
-                cure="start the database first, or wait for it in a [[prestart]] wait-for step",
+                cure="start or create it, or correct the URL; a [[prestart]] wait-for step waits longer",
             )
 
     def owned(self, question: Callable[[], T], timeout_s: float) -> T:

@@ -88,6 +88,8 @@ def wait_until_done(
             said_at = time.monotonic()
             log.info("launcher.steps_awaited", pending=pending)
         context.watch.pause(random.uniform(*LOOK_S))  # noqa: S311 - jitter
+    for planned in steps:
+        log.info("launcher.step_skipped", step=planned.name, because="somebody else has done it")
 
 
 def _pending(steps: Sequence[PlannedStep], context: Context, ledger: Callable[[], Ledger]) -> str:

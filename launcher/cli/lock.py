@@ -65,7 +65,7 @@ def _print(seen: LockView) -> None:
     lock = seen.chosen.lock
     rows = [("kind", lock.kind), ("where", lock.where), ("because", seen.chosen.because), ("covers", lock.hosts)]
     rows += [("warning", seen.warning)] if seen.warning else []
-    rows += [("holder", told(seen.holder)), ("to see it", lock.look)]
+    rows += [("holder", told(seen.holder) if seen.holder else "nobody"), ("to see it", lock.look)]
     show("lock", ("", ""), rows)
     columns = ("step", "for", "state", "token", "attempt", "by", "began", "ended", "exit code")
     show("records", columns, [_row(record) for record in seen.records])

@@ -186,6 +186,7 @@ class FileHeld:
         """Give it back; see `Held.release`."""
         try:
             self.confirm()
+            self._lock.note.remove()  # before the lock goes: the next holder writes its own
         finally:
             self._given_back = True
             self._flock.release()  # type: ignore[attr-defined]  # filelock is imported only when a lock is taken

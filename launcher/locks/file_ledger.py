@@ -133,6 +133,13 @@ class HolderNote:
         except OSError:
             return
 
+    def remove(self) -> None:
+        """Nobody holds it any more."""
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError:
+            return
+
     def read(self) -> Holder | None:
         """Return what the note says, or None."""
         try:

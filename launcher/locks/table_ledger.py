@@ -215,8 +215,8 @@ class TableLedger:
             )
         return UsageError(
             f"the ledger {self.table} cannot be used: {error}",
-            cure=f"give this user the right to read and write it and {self.table}_holder in a database that may be"
-            " written, or name other tables: --ledger-table [SCHEMA.]TABLE",
+            cure="give this user SELECT on it where steps are only waited for, checked or looked at; where they run"
+            f" INSERT, UPDATE and DELETE too, on it and on {self.table}_holder, in a database that may be written",
         )
 
     def _no_table(self, error: Exception) -> UsageError:

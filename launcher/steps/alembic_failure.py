@@ -31,6 +31,7 @@ class AskingFailed:
     text: str  # one line
     tail: str = ""  # the end of env.py's output
     unreachable: bool = False  # a database did not answer (or nothing did, in time): another try may help
+    denied: bool = False  # the database answered, and knows no such user or another password
 
 
 def failure(result: Finished, told: Mapping[str, Any]) -> AskingFailed:
@@ -43,7 +44,8 @@ def failure(result: Finished, told: Mapping[str, Any]) -> AskingFailed:
     failed = told.get("failed")
     if isinstance(failed, dict):
         text, unreachable = redact(str(failed.get("text"))), failed.get("unreachable") is True
-        return AskingFailed(text=text, tail=tail, unreachable=unreachable)
+        denied = failed.get("denied") is True
+        return AskingFailed(text=text, tail=tail, unreachable=unreachable, denied=denied)
     if result.ok:
         return AskingFailed(text="env.py configured no database" if told else "env.py ended the process", tail=tail)
     return AskingFailed(text=tail.rpartition("\n")[2] or f"exit status {result.status}", tail=tail)
@@ -53,8 +55,10 @@ def told_of(error: BaseException) -> dict[str, object]:
     """Return what the child reports of an exception that came out of env.py."""
     original = getattr(error, "orig", None) or error  # without SQLAlchemy's statement and link
     words = " ".join(str(original).split())[:_LONGEST]
-    unreachable = any(_is_unreachable(each) for each in _chain(error)) and not _is(error, "Denied")
-    return {"text": ": ".join(filter(None, (type(original).__name__, words))), "unreachable": unreachable}
+    denied = _is(error, "Denied")
+    unreachable = any(_is_unreachable(each) for each in _chain(error)) and not denied
+    text = ": ".join(filter(None, (type(original).__name__, words)))
+    return {"text": text, "unreachable": unreachable, "denied": denied}
 
 
 def is_crowded(error: BaseException) -> bool:

@@ -36,6 +36,6 @@ def options(settings: StepSettings, *known: str) -> dict[str, str]:
 def _nearest(key: str, known: tuple[str, ...]) -> str:
     import difflib
 
-    names = [*known, "name", "once_per", "timeout", "files"]
+    names = [*known, "name", "once_per", "timeout", "attempts", "files"]
     close = difflib.get_close_matches(key, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"it knows {', '.join(sorted(names))}"

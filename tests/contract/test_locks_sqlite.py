@@ -77,12 +77,12 @@ def test_nothing_is_opened_before_the_first_try(tmp_path: Path) -> None:
     assert held is not None
     held.say_step("seed")
     chosen.ledger.begin("seed", "r1")
+    during = sorted(path.name for path in (tmp_path / "new").iterdir())
     held.release()
 
     assert [] == before
-    assert ["app.db.launcher.holder.json", "app.db.launcher.ledger.json", "app.db.launcher.lock"] == sorted(
-        path.name for path in (tmp_path / "new").iterdir()
-    )
+    assert ["app.db.launcher.holder.json", "app.db.launcher.ledger.json", "app.db.launcher.lock"] == during
+    assert chosen.holder() is None  # the note goes with the lock
 
 
 def test_a_missing_folder_is_made_and_told(tmp_path: Path) -> None:
