@@ -118,7 +118,7 @@ def test_a_reader_without_rights_is_told(postgresql: PostgreSQL, contender: Cont
         lock.ledger.records()
     ours.release()
 
-    assert "--ledger-table" in caught.value.cure
+    assert "SELECT" in caught.value.cure
     assert lock.mark() is None
 
 
