@@ -35,8 +35,8 @@ _CONFIRMED = 1 + struct.calcsize("=d")  # bytes of the word `h`
 
 
 def clock() -> float:
-    """Return seconds of the clock that all processes of a host share and that nobody sets."""
-    return time.monotonic()
+    """Return seconds of the clock that all processes of a host share and that counts while the host is suspended."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def prctl(option: int, value: int) -> None:
