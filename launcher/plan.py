@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from launcher.budget import Budget
 from launcher.discovery import App
-from launcher.locks import Lock
+from launcher.locks import Lock, Owner
 from launcher.origin import Ignored, Sourced
 from launcher.steps import Step, StepSettings
 
@@ -61,7 +61,9 @@ class PlannedLock:
     lock: Lock
     because: str
     database: str | None  # in which its records are, as steps call theirs; None: beside no database
-    again: Callable[[], Lock]  # another object for the same lock: one that hangs in a thread is not touched again
+    owner: Owner  # who asks for it
+    again: Callable[[Owner], Lock]  # another object for the same lock: one that hangs in a thread is not touched again
+    ignored: tuple[Ignored, ...] = ()  # what was set and is of no use to it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

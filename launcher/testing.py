@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from launcher.errors import LockLost
-from launcher.locks import Held, Lock
+from launcher.locks import OPTIONS, Held, Lock
 from launcher.locks.ledger_contract import LedgerContract
 from launcher.locks.memory import MemoryHeld, MemoryLedger, MemoryLock, MemoryServer
 
@@ -98,6 +98,10 @@ class LockContract(LedgerContract):
         assert all(said)
         assert warning is None or warning
         assert 0 < shortest <= longest < 60  # noqa: PLR2004 - nobody waits a minute for a lock that is free
+
+    def test_the_settings_it_uses(self) -> None:
+        """What it has a use for are settings that there are."""
+        assert type(self.contender(1)).uses <= OPTIONS
 
     def test_no_secret_is_told(self) -> None:
         """Nothing that is shown to people or handed to steps has the password."""

@@ -70,6 +70,14 @@ class Context:
         return found.value
 
     @property
+    def told_release(self) -> str | None:
+        """The release id for those who wait; None where it cannot be determined (a source too large to hash)."""
+        try:
+            return self.release
+        except UsageError:
+            return None
+
+    @property
     def exported(self) -> bool:
         """Whether a step has exported anything yet."""
         return self.environ is not self._first_environ

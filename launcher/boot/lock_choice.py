@@ -7,6 +7,7 @@ be is refused: an unknown database is no reason for no lock (evidence/locks.md Â
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import random
@@ -19,10 +20,12 @@ from launcher.boot.lock_side import CONNECT_S, SAY_EVERY_S
 from launcher.boot.release import known_release
 from launcher.databases import absolute, database_name, parse, redact
 from launcher.errors import DependencyDown, LauncherError, StepFailed, UsageError
-from launcher.locks import Lock, LockContext, Owner
+from launcher.locks import OPTIONS, Lock, LockContext, Owner
 from launcher.log import log
+from launcher.origin import Ignored, OriginKind
 from launcher.plan import PlannedLock, PlannedStep
 from launcher.plugins import BUILT_IN, load_kind
+from launcher.settings.nearest import nearest
 from launcher.settings.topics import Settings
 
 _AGAIN_S = (0.5, 1.5)
@@ -140,13 +143,29 @@ def _planned(
 ) -> PlannedLock:
     """Return the lock of this spelling, in the database that a step calls so. Raises UsageError."""
     scheme, _, rest = text.partition(":")
-    prestart = settings.prestart
     word = _word(text, scheme)
     if word not in BUILT_IN["locks"] and word not in _plugin_words(settings.plugins):
-        raise UsageError(f"there is no lock for {word!r} ({because})", cure=_CURE)
+        raise _no_such_lock(word, because, settings.plugins)
+    kind: type[Lock] = load_kind("locks", word, settings.plugins)
+    context = _context(scheme, rest, settings, environ)
+    if database is None and word in BUILT_IN["locks"] and word != "file":
+        database = database_name(absolute(text, settings.cwd))
+    return PlannedLock(
+        lock=kind(context),
+        because=because,
+        database=database,
+        owner=context.owner,
+        again=lambda owner: kind(dataclasses.replace(context, owner=owner)),
+        ignored=_ignored(kind, settings),
+    )
+
+
+def _context(scheme: str, where: str, settings: Settings, environ: Mapping[str, str]) -> LockContext:
+    """Return what the lock is made with. Its owner's release is the one that is known without any work."""
+    prestart = settings.prestart
     release = known_release(prestart.release, environ)
-    context = LockContext(
-        where=rest,
+    return LockContext(
+        where=where,
         scheme=scheme,
         cwd=settings.cwd,
         owner=Owner(host=_host_name(), pid=os.getpid(), release=release.value if release else None),
@@ -156,10 +175,20 @@ def _planned(
         ledger_table=prestart.ledger_table,
         orphans=prestart.orphans,
     )
-    kind: type[Lock] = load_kind("locks", word, settings.plugins)
-    if database is None and word in BUILT_IN["locks"] and word != "file":
-        database = database_name(absolute(text, settings.cwd))
-    return PlannedLock(lock=kind(context), because=because, database=database, again=lambda: kind(context))
+
+
+def _ignored(kind: type[Lock], settings: Settings) -> tuple[Ignored, ...]:
+    """Return what was set and is of no use to this type of lock."""
+    because = f"a lock of type {kind.kind!r} has no use for it"
+    unused = sorted(OPTIONS - getattr(kind, "uses", OPTIONS))  # a plugin may be older than this attribute
+    said = [(name, settings.origins[name].origin) for name in unused if name in settings.origins]
+    return tuple(Ignored(name, origin, because) for name, origin in said if origin.kind != OriginKind.DEFAULT)
+
+
+def _no_such_lock(word: str, because: str, plugins: tuple[str, ...]) -> UsageError:
+    near = nearest(word, sorted({"auto", *_OF_URLS, *BUILT_IN["locks"], *_plugin_words(plugins)}))
+    hint = f"did you mean {near!r}? " if near else ""
+    return UsageError(f"there is no lock for {word!r} ({because})", cure=hint + _CURE)
 
 
 def _word(text: str, scheme: str) -> str:

@@ -8,6 +8,7 @@ While it is ours nothing is repeated: no answer means that it is lost.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import random
 import threading
 import time
@@ -36,7 +37,7 @@ class LockSide:
     def __init__(self, planned: PlannedLock, watch: Watch, timeout_s: float) -> None:
         """Ask nothing yet."""
         self.planned, self.watch, self.timeout_s = planned, watch, timeout_s
-        self.lock = planned.lock
+        self.lock, self.owner = planned.lock, planned.owner
         self.held: Held | None = None
         self.seen: dict[str, int] | None = None  # the newest token of each step, when the lock had just been taken
         self.ledger = _Ledger(self)
@@ -81,7 +82,14 @@ class LockSide:
     def _start_anew(self) -> None:
         """Let the object go that a thread of ours still hangs in, and go on with another one."""
         self.lock.close()
-        self.lock = self.planned.again()
+        self.lock = self.planned.again(self.owner)
+
+    def own_as(self, release: str | None) -> None:
+        """Ask as this release from now on: those who wait and the records name it. Before anything is held."""
+        owner = dataclasses.replace(self.owner, release=release)
+        if owner != self.owner:
+            self.owner = owner
+            self._start_anew()
 
     def give_up(self, trouble: OSError, unreachable_s: float, waited_s: float) -> None:
         """Raise when it has been tried for long enough: out of reach for `unreachable_s`, waited for `waited_s`."""

@@ -67,8 +67,11 @@ class Prestart:
         """Return the lock, chosen now if it was not yet: with nothing to do there is none."""
         if self.context.side is None:
             before_exports = any(_kind_of_group(planned)[1] for planned in self.steps) and not self.context.exported
-            planned = self.choose(before_exports)
-            self.context.side = LockSide(planned, self.context.watch, self.settings.lock_timeout)
+            chosen = self.choose(before_exports)
+            self.context.side = LockSide(chosen, self.context.watch, self.settings.lock_timeout)
+            if any(planned.under_lock and planned.once_per == "release" for planned in self.steps):
+                # Their records are found by it, so it is needed in any case.
+                self.context.side.own_as(self.context.told_release)
         return self.context.side
 
     def _ledger(self) -> Ledger:
@@ -113,6 +116,7 @@ class Prestart:
     def _once(self, steps: Sequence[PlannedStep]) -> None:
         """Run what is still due under the lock, or find that somebody else has done it."""
         side, deadline = self._side(), time.monotonic() + self.settings.lock_timeout
+        side.own_as(self.context.told_release)  # hashed here at the latest: with nothing to do it is not
         if side.lock.hosts == "this host":
             self._say_local(side.lock, steps)
         pause_s: float | None = 0.0

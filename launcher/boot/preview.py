@@ -20,7 +20,7 @@ from launcher.boot.lock_side import LockSide
 from launcher.boot.sequence import bind, server_command
 from launcher.boot.sockets import close_listeners
 from launcher.boot.watch import Watch
-from launcher.errors import ExitCode, LauncherError, StepFailed, UsageError
+from launcher.errors import DependencyDown, ExitCode, LauncherError, StepFailed
 from launcher.locks import Ledger
 from launcher.plan import Plan, PlannedStep
 from launcher.servers import Listener
@@ -47,6 +47,10 @@ class Preview:
     steps: list[tuple[PlannedStep, Due]] = field(default_factory=list)
     argv: tuple[str, ...] = ()
     problems: list[Problem] = field(default_factory=list)
+
+    def problem(self, part: str) -> LauncherError | None:
+        """Return the first error of a part."""
+        return next((problem.error for problem in self.problems if problem.part == part), None)
 
     def attempt(self, part: str, action: Callable[[], None]) -> None:
         """Do something; an error becomes a problem."""
@@ -76,14 +80,19 @@ def preview(settings: Settings, watch: Watch) -> Preview:
 def probe(seen: Preview, settings: Settings, watch: Watch) -> None:
     """Try what a preview leaves out: import the application, take the address, reach lock and databases."""
     seen.attempt("address", lambda: close_listeners(bind(seen.plan, watch, settings.environ)))
-    if seen.plan.lock is not None:
+    if seen.plan.lock is not None and seen.problem("lock") is None:
         side = LockSide(seen.plan.lock, watch, _PATIENCE_S)
         seen.attempt("lock", lambda: _reach(side))
     for planned, answer in seen.steps:
-        seen.attempt(f"step {planned.name}", functools.partial(_can_tell, planned, answer))
+        if not _said_of_lock(seen, planned):
+            seen.attempt(f"step {planned.name}", functools.partial(_can_tell, planned, answer))
     if seen.plan.app is not None:
         context = Context(watch, settings, seen.plan.app.import_dir)
         seen.attempt("app", lambda: _import_app(seen.plan, context))
+
+
+class _NoRecordsError(Exception):
+    """The records cannot be read; why, is a problem of the lock's, told once for all steps."""
 
 
 class _Look:
@@ -100,28 +109,46 @@ class _Look:
     def see(self, planned: PlannedStep) -> None:
         """Note what a step would do."""
         if own := self.answers.get(planned.name):
-            self.seen.steps.append((planned, or_recorded(own, planned, self.context, self.ledger)))
+            try:
+                answer = or_recorded(own, planned, self.context, self.ledger)
+            except _NoRecordsError:
+                answer = Due(due=None, because="its record cannot be read: see what is said of the lock")
+            self.seen.steps.append((planned, answer))
 
     def ledger(self) -> Ledger:
-        """Return the records; the lock is chosen for it when it was not."""
+        """Return the records; the lock is chosen for it when it was not. Raises _NoRecordsError, which was said."""
+        if self.context.side is None and self.seen.problem("lock") is None:
+            self.seen.attempt("lock", self.reach)
         if self.context.side is None:
-            self.choose()
-            if self.seen.plan.lock is None:
-                raise UsageError("its record cannot be read without a lock that can be used")
-            self.context.side = LockSide(self.seen.plan.lock, self.context.watch, _PATIENCE_S)
+            raise _NoRecordsError
         return self.context.side.ledger
+
+    def reach(self) -> None:
+        """Choose the lock and look whether its records can be read. Raises LauncherError."""
+        self.choose()
+        if self.seen.plan.lock is not None:
+            side = LockSide(self.seen.plan.lock, self.context.watch, _PATIENCE_S)
+            side.ledger.records()
+            self.context.side = side
 
     def choose(self) -> None:
         """Choose the lock, if one is needed and none was asked for. Raises LauncherError."""
         plan = self.seen.plan
-        if plan.locked and plan.lock is None and not any(problem.part == "lock" for problem in self.seen.problems):
+        if plan.locked and plan.lock is None and self.seen.problem("lock") is None:
             chosen = choose_lock(self.settings, plan.steps, self.context, patience_s=_PATIENCE_S)
-            self.seen.plan = dataclasses.replace(plan, lock=chosen)
+            self.seen.plan = dataclasses.replace(plan, lock=chosen, ignored=(*plan.ignored, *chosen.ignored))
 
 
 def _command(seen: Preview, settings: Settings) -> None:
     listeners = tuple(Listener(address.value, -1) for address in seen.plan.addresses)
     seen.argv = server_command(seen.plan, settings, listeners, settings.environ).argv
+
+
+def _said_of_lock(seen: Preview, planned: PlannedStep) -> bool:
+    """Tell whether the step's database is the lock's, and the lock's error is that it does not answer."""
+    lock = seen.plan.lock  # None: it would be in the database of a step, which has not answered
+    same = lock is None or lock.database == getattr(planned.step, "database", None)
+    return same and isinstance(seen.problem("lock"), DependencyDown)
 
 
 def _can_tell(planned: PlannedStep, answer: Due) -> None:

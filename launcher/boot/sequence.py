@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from launcher.boot.context import Context
@@ -19,6 +19,7 @@ from launcher.boot.sockets import close_listeners, ignored_addresses, open_liste
 from launcher.boot.watch import Watch
 from launcher.errors import LauncherError, UsageError
 from launcher.log import log
+from launcher.origin import Ignored
 from launcher.plan import Plan, PlannedLock
 from launcher.plugins import load_kind
 from launcher.servers import Listener, Server, ServerCommand, ServerPlan
@@ -127,8 +128,12 @@ def say_steps(plan: Plan) -> None:
 
 def say_ignored(plan: Plan) -> None:
     """Say what was set and has no effect."""
-    for ignored in plan.ignored:
-        log.warning("launcher.setting_ignored", name=ignored.name, origin=str(ignored.origin), because=ignored.because)
+    _say_ignored(plan.ignored)
+
+
+def _say_ignored(ignored: Sequence[Ignored]) -> None:
+    for one in ignored:
+        log.warning("launcher.setting_ignored", name=one.name, origin=str(one.origin), because=one.because)
 
 
 def bind(plan: Plan, watch: Watch, environ: Mapping[str, str]) -> tuple[Listener, ...]:
@@ -139,8 +144,7 @@ def bind(plan: Plan, watch: Watch, environ: Mapping[str, str]) -> tuple[Listener
 
     listeners = open_listeners(plan.addresses, listen=plan.bind_early.value, environ=environ, resolve=resolve)
     ignored = ignored_addresses(plan.addresses, environ)
-    for one in ignored:
-        log.warning("launcher.setting_ignored", name=one.name, origin=str(one.origin), because=one.because)
+    _say_ignored(ignored)
     log.info(
         "launcher.address_bound",
         address=[one.address for one in listeners],
@@ -164,6 +168,7 @@ def prestart(plan: Plan, settings: Settings, context: Context) -> None:
 def _chosen(plan: Plan, settings: Settings, context: Context, *, before_exports: bool) -> PlannedLock:
     chosen = choose_lock(settings, plan.steps, context, before_exports=before_exports)
     log.info("launcher.lock_chosen", lock=chosen.lock.where, kind=chosen.lock.kind, because=chosen.because)
+    _say_ignored(chosen.ignored)
     return chosen
 
 

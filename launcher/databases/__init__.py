@@ -7,6 +7,7 @@ before the answer is returned, and nothing stays open. No text of an error conta
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -142,12 +143,17 @@ def translated(error: Exception, url: str) -> Exception:
         return error
     original = getattr(error, "orig", None) or error  # SQLAlchemy's wrapping
     code = _code(original)
-    text = " ".join(conceal(str(original) or type(original).__name__, url).split())
+    text = " ".join(_without_statement(conceal(str(original) or type(original).__name__, url)).split())
     if code in _NO_TABLE or "no such table" in text:
         return TableMissing(text)
     if (isinstance(original, _MISUSE) and code is None) or (code is None and _says(text, _MISUSE_TEXTS)):
         return CannotAsk(text)
     return _kind(code, text)(text, code=code)
+
+
+def _without_statement(text: str) -> str:
+    """Return libpq's text without the line of the statement and the caret below it: they say nothing on one line."""
+    return re.sub(r"^.*\n[ \t]*\^[ \t]*$", "", text, flags=re.MULTILINE)  # `LINE 1:` is in libpq's language
 
 
 def _kind(code: str | int | None, text: str) -> type[DatabaseUnreachable]:

@@ -12,9 +12,10 @@ import socket
 import threading
 from typing import Protocol
 
-from launcher.databases.errors import DatabaseUnreachable
+from launcher.databases.errors import DatabaseUnreachable, TableMissing
 
 Rows = list[tuple[object, ...]]
+_NO_DATABASE = 1049  # ER_BAD_DB_ERROR
 
 
 class Connection(Protocol):
@@ -70,7 +71,10 @@ class Session:
         try:
             return self._connection.execute(sql, values)
         except Exception as error:  # noqa: BLE001 - every driver has its own; `from None`: its text may hold the password
-            raise translated(error, self._url) from None
+            told = translated(error, self._url)
+            if getattr(told, "code", None) == _NO_DATABASE:  # we are connected: the statement names another one
+                told = TableMissing(str(told))
+            raise told from None
 
     def fileno(self) -> int | None:
         """Return the socket's descriptor; None after the end."""

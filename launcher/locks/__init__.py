@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
 __all__ = [
+    "OPTIONS",
     "Held",
     "Holder",
     "Ledger",
@@ -30,6 +31,9 @@ __all__ = [
 
 State = Literal["running", "done", "failed"]
 Orphans = Literal["wait", "terminate"]
+
+# The settings that not every lock type has a use for, as `Lock.uses` names them.
+OPTIONS = frozenset({"lock_expiry", "ledger_table", "orphans"})
 
 
 class LockUnreachable(OSError):
@@ -155,6 +159,8 @@ class Lock(Protocol):
 
     kind: ClassVar[str]
     hosts: ClassVar[Literal["this host", "every host"]]  # how far it reaches; said when it is less than the fleet
+    # Which of OPTIONS have an effect: what is set of the others is said. A type that does not tell uses all of them.
+    uses: ClassVar[frozenset[str]]
 
     def __init__(self, context: LockContext) -> None:
         """Check what was asked; raise UsageError with the cure. Opens nothing."""

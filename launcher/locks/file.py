@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from launcher.errors import LockLost, UsageError
-from launcher.locks import Holder, LockContext, Owner
+from launcher.locks import Holder, LockContext
 from launcher.locks.file_ledger import FileLedger, HolderNote
 from launcher.state import check_only_place, make_state_dir, state_dir
 
@@ -25,6 +25,7 @@ _MOUNTINFO = Path("/proc/self/mountinfo")
 _DEFAULT = "prestart.lock"
 _POLL_S = (0.02, 0.12)  # a look costs two system calls; jittered, so that twenty waiters do not look in step
 _HEARTBEAT_S = 2.0  # evidence/locks.md §3 (H)
+_MARGIN_S = 1.0  # to notice it and to kill, on a busy host
 
 
 class FileLock:
@@ -32,6 +33,7 @@ class FileLock:
 
     kind: ClassVar[str] = "file"
     hosts: ClassVar[Literal["this host", "every host"]] = "this host"
+    uses: ClassVar[frozenset[str]] = frozenset()  # the kernel keeps it, its records are a file
 
     def __init__(self, context: LockContext) -> None:
         """Choose the file. Raises UsageError for a folder."""
@@ -97,7 +99,7 @@ class FileLock:
                 f"the lock file {self.path} cannot be used: {getattr(error, 'strerror', None) or error}",
                 cure="give --lock file:PATH a path that every replica on this host can write",
             ) from error
-        held = FileHeld(self, lock, descriptors[-1], self._context.owner)
+        held = FileHeld(self, lock, descriptors[-1], self._context)
         self._check_place(held)
         return held
 
@@ -142,11 +144,16 @@ class FileHeld:
 
     heartbeat_s: float | None = _HEARTBEAT_S
     give_up_s: float | None = None  # the kernel gives it to nobody while we are stopped or cannot look
-    takeover_s: float = 0.0  # free only when the last descriptor is closed, and the step guard has one
 
-    def __init__(self, lock: FileLock, flock: object, descriptor: int, owner: Owner) -> None:
+    def __init__(self, lock: FileLock, flock: object, descriptor: int, context: LockContext) -> None:
         """Keep filelock's object alive: it lets go of a lock that is collected."""
-        self._lock, self._flock, self._descriptor, self._owner = lock, flock, descriptor, owner
+        self._lock, self._flock, self._descriptor, self._owner = lock, flock, descriptor, context.owner
+        self._inode = os.fstat(descriptor).st_ino
+        # The file is free only when the last descriptor is closed, and the step guard has one. Where another file was
+        # held before, somebody has removed that one, and its holder may not know it yet. As long as it holds it, or
+        # its guard does, no new file gets the same number.
+        replaced = lock.note.inode() not in {None, self._inode}
+        self.takeover_s: float = _HEARTBEAT_S + context.kill_grace_s + _MARGIN_S if replaced else 0.0
         self._since = time.time()
         self._given_back = False
 
@@ -180,7 +187,7 @@ class FileHeld:
 
     def say_step(self, step: str) -> None:
         """Write the note for those who wait."""
-        self._lock.note.write(self._owner, step, self._since)
+        self._lock.note.write(self._owner, step, self._since, self._inode)
 
     def release(self) -> None:
         """Give it back; see `Held.release`."""

@@ -35,11 +35,12 @@ class _Book:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Note:
-    """The holder's note. `since`: seconds of this host's clock."""
+    """The holder's note. `since`: seconds of this host's clock; `inode`: of the lock file that it holds."""
 
     owner: Owner
     step: str
     since: float
+    inode: int = 0
 
 
 class FileLedger:
@@ -119,15 +120,15 @@ class FileLedger:
 
 
 class HolderNote:
-    """Who has the lock, for those who wait: a help for people, nothing is decided by it."""
+    """Who has the lock, for those who wait, and which file it holds, for whoever finds another one in its place."""
 
     def __init__(self, path: Path) -> None:
         """Remember where."""
         self.path = path
 
-    def write(self, owner: Owner, step: str, since: float) -> None:
-        """Say who and which step; `since` in seconds of this host's clock. A full disk is no reason to fail."""
-        with_note = _encoded(_Note(owner=owner, step=step, since=since))
+    def write(self, owner: Owner, step: str, since: float, inode: int) -> None:
+        """Say who, which step, and which lock file; `since` by this host's clock. A full disk is no reason to fail."""
+        with_note = _encoded(_Note(owner=owner, step=step, since=since, inode=inode))
         try:
             save(self.path, with_note)
         except OSError:
@@ -142,13 +143,21 @@ class HolderNote:
 
     def read(self) -> Holder | None:
         """Return what the note says, or None."""
-        try:
-            note = _load(self.path, _Note)
-        except (ValueError, OSError):
-            return None
+        note = self._load()
         if note is None:
             return None
         return Holder(owner=note.owner, step=note.step, age_s=max(0.0, time.time() - note.since))
+
+    def inode(self) -> int | None:
+        """Return which lock file the one held who wrote it last; None without a note."""
+        note = self._load()
+        return None if note is None else note.inode
+
+    def _load(self) -> _Note | None:
+        try:
+            return _load(self.path, _Note)
+        except (ValueError, OSError):
+            return None
 
 
 def save(path: Path, data: bytes) -> None:

@@ -80,6 +80,7 @@ class MemoryLock:
 
     kind: ClassVar[str] = "memory"
     hosts: ClassVar[Literal["this host", "every host"]] = "this host"
+    uses: ClassVar[frozenset[str]] = frozenset()
     warning: str | None = None
 
     def __init__(self, context: LockContext, server: MemoryServer | None = None) -> None:

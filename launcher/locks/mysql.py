@@ -18,7 +18,7 @@ from typing import ClassVar, cast
 from launcher.databases import DatabaseUnreachable, Refused, TableMissing, parse
 from launcher.databases.session import Session, open_session
 from launcher.errors import UsageError
-from launcher.locks import Holder, Owner
+from launcher.locks import OPTIONS, Holder, Owner
 from launcher.locks.ledger_sql import LedgerSql, on_duplicate_key
 from launcher.locks.session import Look, SessionLock, digest
 from launcher.locks.table_ledger import TableLedger
@@ -47,6 +47,7 @@ class MysqlLock(SessionLock):
     """A user-level lock; keeps `launcher.locks.Lock` for `mysql://` and `mariadb://`, whichever server answers."""
 
     kind: ClassVar[str] = "mysql"
+    uses: ClassVar[frozenset[str]] = OPTIONS - {"orphans"}  # see `orphans`
     _lenient: str | None = None  # what the server could not be told to do, in words
     _mariadb: bool | None = None  # None: not yet looked at
     _counted_at_s: float = -math.inf

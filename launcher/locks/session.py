@@ -18,7 +18,7 @@ from typing import ClassVar, Literal
 from launcher.databases import CannotAsk, Crowded, DatabaseUnreachable, Denied, Refused, TableMissing, redact, same
 from launcher.databases.session import Rows, Session, open_session
 from launcher.errors import LockLost, LockNotObtained, UsageError
-from launcher.locks import Holder, LockContext, LockCrowded, LockUnreachable
+from launcher.locks import OPTIONS, Holder, LockContext, LockCrowded, LockUnreachable
 from launcher.locks.lease import Lease
 from launcher.locks.session_name import own_options, shown_as
 from launcher.locks.table_ledger import TIME_OVER, TableLedger
@@ -46,6 +46,7 @@ class SessionLock(ABC):
 
     kind: ClassVar[str]
     hosts: ClassVar[Literal["this host", "every host"]] = "every host"
+    uses: ClassVar[frozenset[str]] = OPTIONS
 
     def __init__(self, context: LockContext) -> None:
         """Check the URL and the durations. Raises UsageError."""

@@ -170,7 +170,7 @@ class TableLedger:
                     if last or error.code not in _DUPLICATE:
                         raise self._no_table(error) from None
                 except TableMissing as error:  # the schema
-                    raise self._no_table(error) from None
+                    raise self._no_schema(error) from None
 
     def _record(self, row: tuple[Any, ...]) -> Record:
         """Return a row's record. Raises UsageError for another version's."""
@@ -225,6 +225,14 @@ class TableLedger:
             f"the ledger {self.table} cannot be created: {error}",
             cure="name a schema this user may create tables in: --ledger-table SCHEMA.TABLE; or let somebody who may"
             f" run, and grant this user SELECT, INSERT, UPDATE and DELETE: {statements}",
+        )
+
+    def _no_schema(self, error: TableMissing) -> UsageError:
+        schema = self.table.rpartition(".")[0]
+        return UsageError(
+            f"the ledger {self.table} cannot be created: {error}",
+            cure=f"CREATE SCHEMA {schema}, in which this user may create tables; or --ledger-table with a schema that"
+            " is there",
         )
 
     def _who(self) -> tuple[str, int, str | None]:

@@ -42,6 +42,18 @@ def test_what_libpq_says_without_a_code(text: str, kind: type[Exception]) -> Non
     assert kind is type(translated(psycopg.OperationalError(text), _URL))
 
 
+def test_the_statement_is_left_out() -> None:
+    """What libpq prints of the statement, in whatever language, is no part of the reason; its hint is."""
+    texts = [
+        'relation "t" does not exist\nLINE 1: SELECT x FROM t\n                      ^',
+        'relation "t" does not exist\nZEILE 1: SELECT x FROM t\n                       ^\nHINT:  Look for it.',
+    ]
+
+    assert ['relation "t" does not exist', 'relation "t" does not exist HINT: Look for it.'] == [
+        str(translated(psycopg.errors.UndefinedTable(text), _URL)) for text in texts
+    ]
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "code"),
     [

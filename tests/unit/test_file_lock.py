@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 from pathlib import Path
@@ -47,6 +48,24 @@ def test_the_lock_file_is_never_unlinked(tmp_path: Path) -> None:
         seen.add(lock.path.stat().st_ino)
 
     assert 1 == len(seen)
+
+
+@pytest.mark.parametrize(("removed", "takeover_s"), [(False, 0), (True, 8)], ids=["the same file", "another"])
+def test_the_holder_of_a_removed_file_gets_time(tmp_path: Path, takeover_s: float, *, removed: bool) -> None:
+    """Who finds a file other than the last holder's waits until that one's step is dead; else not a moment."""
+    lock = file_lock(tmp_path)
+    held = lock.try_acquire()
+    assert held is not None
+    held.say_step("seed")
+    if removed:
+        lock.path.unlink()
+    else:
+        fcntl.flock(held.descriptors()[0], fcntl.LOCK_UN)  # as the kernel does for a holder that died
+    other = file_lock(tmp_path).try_acquire()
+    assert other is not None
+
+    assert takeover_s == other.takeover_s
+    other.release()
 
 
 def test_a_collected_lock_object_is_no_release(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ class RedisLock:
 
     kind: ClassVar[str] = "redis"
     hosts: ClassVar[Literal["this host", "every host"]] = "every host"
+    uses: ClassVar[frozenset[str]] = frozenset({"lock_expiry"})  # its ledger is no table, and no backend works for it
 
     def __init__(self, context: LockContext) -> None:
         """Check the address and the durations. Raises UsageError."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from support.spawning import Spawner
 
 SHORT = {"expiry_s": 4.0, "kill_grace_s": 0.5}  # as short as the inequality and a busy machine allow
+SLACK_S = 5.0  # that machine again
 # Takes the lock and begins a step; at the end of its standard input it looks again and wants to record the end.
 HOLDER = """
 import sys
@@ -105,11 +106,14 @@ def holding(spawn: Spawner, server: RedisServer, stdin: int) -> Launched:
 def test_a_silent_holder_loses_it_after_the_expiry(lock: Callable[..., RedisLock]) -> None:
     """With `--lock-expiry 7s` a holder that does not ask has it for seven seconds, and then another one has."""
     first, second = lock(1, expiry_s=7.0), lock(2, expiry_s=7.0)
-    held, started = taken(first), time.monotonic()
+    started = time.monotonic()
+    held = taken(first)
+    taken_at = time.monotonic()
     successor = taken_over(second)
-    waited_s = time.monotonic() - started
+    over_at = time.monotonic()
 
-    assert 6.5 < waited_s < 9
+    assert over_at - started >= 7.0
+    assert over_at - taken_at < 7.0 + SLACK_S
     with pytest.raises(LockLost):
         held.confirm()
     successor.confirm()
@@ -165,7 +169,7 @@ def test_a_killed_holder_keeps_it_no_longer_than_the_expiry(
     held = taken_over(successor)
     waited_s = time.monotonic() - killed
 
-    assert waited_s < SHORT["expiry_s"] + 1
+    assert waited_s < SHORT["expiry_s"] + SLACK_S
     found = successor.ledger.read("seed", "r1")
     assert found is not None
     assert found.state == "running"
@@ -253,7 +257,7 @@ def test_a_server_that_does_not_answer(lock: Callable[..., RedisLock], spare: Re
     waited_s = time.monotonic() - started
     spare.signal(signal.SIGCONT)
 
-    assert waited_s < 3
+    assert waited_s < SLACK_S
 
 
 def test_a_try_whose_answer_was_lost(lock: Callable[..., RedisLock], spare: RedisServer) -> None:
