@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import sys
@@ -12,6 +11,7 @@ import pytest
 
 from support.alembic_projects import alembic_project, migration
 from support.commands import APPENDS, error_of, serving, times, toml
+from support.namespaces import needs_namespaces
 from support.serving import APP, BROKEN
 from support.waiting import free_port
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from support.projects import MakeProject
     from support.spawning import Launch, Spawner
 
-as_root_with_namespaces = pytest.mark.skipif(
-    sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("unshare"), reason="mounts a file system read-only"
-)
 READ_ONLY = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && cd "$1" && shift && exec "$@"'
 
 
@@ -216,7 +213,7 @@ def test_what_the_server_cannot_do(
 class TestReadOnly:
     """A project on a file system that is mounted read-only."""
 
-    pytestmark = as_root_with_namespaces
+    pytestmark = needs_namespaces
 
     def start(self, spawn: Spawner, folder: Path, *words: str) -> Launched:
         """Start in the folder, seen read-only by this process alone."""

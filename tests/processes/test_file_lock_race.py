@@ -72,7 +72,7 @@ for _ in range(2):
             os._exit(1)
     readers.append(pid)
 ledger = FileLedger(path, OWNER)
-for number in range(1000):
+for number in range(400):
     ledger.finish(ledger.begin("seed", f"r{number}"), "done", exit_code=0, tail="x" * (number % 50) * 80)
 Path("over").touch()
 sys.exit(sum(os.waitpid(pid, 0)[1] != 0 for pid in readers))
@@ -121,7 +121,7 @@ def test_a_killed_holder_frees_it(spawn: Spawner, folder: Path) -> None:
 
 @pytest.mark.timeout(120)
 def test_readers_never_see_half_a_ledger(spawn: Spawner, folder: Path) -> None:
-    """While the holder rewrites the ledger 2000 times, each look at it is whole and not older than the one before."""
+    """While the holder rewrites the ledger 800 times, each look at it is whole and not older than the one before."""
     launched = spawn([sys.executable, "rewrite.py"], cwd=folder)
 
     assert launched.wait(100) == 0, str(launched)

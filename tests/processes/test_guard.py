@@ -263,7 +263,7 @@ class TestTimeout:
         (told,) = steps.finish(["sh", "-c", STUBBORN], timeout_s=1.0, grace_s=0.5)
 
         assert (-9, True) == (told["status"], told["timed_out"])
-        assert 1.5 <= told["seconds"] < 4
+        assert 1.5 <= told["seconds"] < 10
         assert [] == alive([], steps.spawn.mark)
 
     def test_leftovers_are_ended_and_named(self, steps: Steps) -> None:

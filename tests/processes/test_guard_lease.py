@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the guard's promise is Linux's")
-LEASE_S, GRACE_S = 0.6, 1.5
+LEASE_S, GRACE_S = 1.2, 2.0  # long beside what a busy machine takes to let a process go on
 DEAF = "trap '' TERM; touch begun; while :; do sleep 0.05; done"
 BEGINS = "touch begun; sleep 600"
 
@@ -70,7 +70,7 @@ def test_a_step_without_confirmations_is_killed(tmp_path: Path) -> None:
     took_s = guard.clock() - started
 
     assert (signal.SIGKILL, True) == (told["status"], told["lapsed"])
-    assert LEASE_S + GRACE_S <= took_s < LEASE_S + GRACE_S + 5
+    assert LEASE_S + GRACE_S <= took_s < LEASE_S + GRACE_S + 8
 
 
 def test_confirmations_keep_a_step_alive(tmp_path: Path) -> None:
@@ -82,9 +82,9 @@ def test_confirmations_keep_a_step_alive(tmp_path: Path) -> None:
         def confirmed_for_long() -> bool:
             run.confirm()
             assert run.process.poll() is None
-            return guard.clock() >= start + 3 * LEASE_S
+            return guard.clock() >= start + 2 * LEASE_S
 
-        until(confirmed_for_long, "three leases", 20)
+        until(confirmed_for_long, "two leases", 20)
         run.confirm(at=start - 100)  # an old one changes nothing
         last = guard.clock()
         told = run.word()

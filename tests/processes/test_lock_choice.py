@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -113,10 +112,9 @@ def test_a_stop_signal_does_not_wait_for_a_question(launch: Launch, project: Mak
     launched.popen.terminate()
 
     assert 143 == launched.wait()
-    assert time.monotonic() - before < 2  # a step would get five seconds
+    assert time.monotonic() - before < 4  # a step would get five seconds
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no `echo` of its own")
 def test_applications_that_share_a_database_have_records_of_their_own(
     launch: Launch, project: MakeProject, postgresql: PostgreSQL
 ) -> None:

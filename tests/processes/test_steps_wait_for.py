@@ -82,7 +82,6 @@ def test_a_port_that_never_answers_ends_with_69(tmp_path: Path) -> None:
     result = wait_for(f"tcp://127.0.0.1:{free_port()}", tmp_path, timeout_s=1)
 
     assert 69 == result.status
-    assert result.seconds < 1.5
     assert "was not up within 0.7 s" in result.tail
     assert "Connection refused" in result.tail
 

@@ -16,6 +16,7 @@ import pytest
 from launcher.errors import ExitCode
 from launcher.state import check_only_place
 from support.lock_programs import PROGRAMS
+from support.namespaces import needs_namespaces
 from support.reaping import alive
 from support.waiting import until
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from support.launched import Launched
     from support.projects import MakeProject
     from support.spawning import Launch, Spawner
-
-as_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root: another user, or a file system of its own")
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def attempt(spawn: Spawner, folder: Path, *, uid: int = 0, where: str = "", moun
     return " | ".join(launched.stdout.splitlines())
 
 
-@as_root
+@needs_namespaces
 @pytest.mark.parametrize(
     ("where", "file"),
     [
@@ -65,7 +64,7 @@ def test_a_read_only_place_is_refused(spawn: Spawner, folder: Path, where: str, 
     )
 
 
-@as_root
+@needs_namespaces
 def test_a_place_without_a_free_inode_is_refused(spawn: Spawner, folder: Path) -> None:
     """On a full file system: as above."""
     (folder / "place").mkdir()
@@ -74,7 +73,7 @@ def test_a_place_without_a_free_inode_is_refused(spawn: Spawner, folder: Path) -
     assert said.startswith("UsageError: the lock file /mnt/place/a.lock cannot be used: No space left on device")
 
 
-@as_root
+@needs_namespaces
 @pytest.mark.parametrize("where", ["place/a.lock", "sqlite:///place/app.db"])
 @pytest.mark.parametrize(("size", "left"), [("4k", "1 records"), ("8k", "2 records")])
 def test_a_full_disk_leaves_the_ledger_as_it_was(
@@ -91,7 +90,7 @@ def test_a_full_disk_leaves_the_ledger_as_it_was(
     assert said.endswith(f"| {left}")
 
 
-@as_root
+@needs_namespaces
 @pytest.mark.parametrize(
     ("where", "file"),
     [
@@ -108,7 +107,7 @@ def test_a_place_of_another_user_is_refused(spawn: Spawner, folder: Path, where:
     assert said.startswith(f"UsageError: the lock file /mnt/{file} cannot be used: Permission denied / give --lock")
 
 
-@as_root
+@needs_namespaces
 def test_a_lock_file_of_another_user_is_refused(spawn: Spawner, folder: Path) -> None:
     """A lock file that only another user may write: refused, and not waited for."""
     (folder / "place").mkdir()
@@ -126,7 +125,7 @@ def hold(spawn: Spawner, folder: Path, where: str, how: str = "", mount: str = "
     return holder
 
 
-@as_root
+@needs_namespaces
 @pytest.mark.parametrize("where", ["place/a.lock", "sqlite:///place/app.db"])
 @pytest.mark.parametrize(("mount", "second"), [(":", "busy"), ("mount -t tmpfs none place", "taken")])
 def test_a_private_mount_is_a_lock_of_its_own(
@@ -142,7 +141,7 @@ def test_a_private_mount_is_a_lock_of_its_own(
     assert attempt(spawn, folder, where=where, mount=mount).startswith(f"{second} ")
 
 
-@as_root
+@needs_namespaces
 @pytest.mark.parametrize(
     ("how", "after"),
     [("inherited", "busy"), ("forked", "taken"), ("closed", "taken")],
@@ -163,7 +162,7 @@ def test_whoever_has_the_descriptor_has_the_lock(spawn: Spawner, folder: Path, h
     assert attempt(spawn, folder, where="a.lock").startswith("taken ")
 
 
-@as_root
+@needs_namespaces
 def test_an_unlinked_file_is_a_second_lock(spawn: Spawner, folder: Path) -> None:
     """When a cleaner removes the file of a holder, another gets a lock: that cannot be prevented, and is noticed."""
     hold(spawn, folder, "a.lock")
@@ -183,7 +182,7 @@ def test_a_step_without_its_lock_file_is_killed(launch: Launch, spawn: Spawner, 
     assert "done" not in {record["state"] for record in json.loads((folder / "my.ledger.json").read_text())["records"]}
 
 
-@as_root
+@needs_namespaces
 def test_a_database_file_mounted_alone_is_told(spawn: Spawner, folder: Path) -> None:
     """Where only the database file is shared and not its folder, the lock says that it reaches nobody else."""
     (folder / "app.db").touch()
@@ -194,7 +193,7 @@ def test_a_database_file_mounted_alone_is_told(spawn: Spawner, folder: Path) -> 
     assert "/mnt/app.db is mounted without its folder" in alone.stdout
 
 
-@as_root
+@needs_namespaces
 def test_a_state_folder_of_another_user_is_refused(spawn: Spawner, folder: Path) -> None:
     """The project's state folder, made by another user: no second place is chosen, which would be a second lock."""
     (folder / ".launcher").mkdir()
@@ -203,7 +202,7 @@ def test_a_state_folder_of_another_user_is_refused(spawn: Spawner, folder: Path)
     assert said.startswith("UsageError: /mnt/.launcher cannot be written by uid 65534")
 
 
-@as_root
+@needs_namespaces
 def test_a_read_only_project_has_a_private_place(spawn: Spawner, folder: Path) -> None:
     """A read-only project's lock is in a private folder of the temporary directory, the same one for each start."""
     look = "from pathlib import Path; from launcher.state import state_dir; print(state_dir(Path.cwd()))"
@@ -242,7 +241,7 @@ os.killpg(0, signal.SIGKILL)
 """
 
 
-@as_root
+@needs_namespaces
 def test_three_users_never_have_two_locks(spawn: Spawner, folder: Path) -> None:
     """Three users start one project at once: at most one has a lock, the others are told why, with exit code 2."""
     (folder / "users.py").write_text(USERS)

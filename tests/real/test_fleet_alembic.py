@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from support.spawning import Spawner
 
 FLEET = 20
-CONTROL_ROUNDS = 5
+CONTROL = 4
+CONTROL_KEY = 4711
 FOLLOWERS = 5
 # Longer than deadlock_timeout (1 s), after which PostgreSQL looks for the victim (evidence/locks.md, M1).
 HAVE_WAITED_S = 3.0
@@ -39,6 +40,7 @@ UNBLOCK = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advi
 HANGS = (
     "SELECT wait_event FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock'"
 )
+STUCK = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 # A follower as other tools make them: it waits inside the server.
 BLOCKS = """
 import sys, psycopg
@@ -81,15 +83,21 @@ def test_twenty_launchers_migrate_once(postgresql: PostgreSQL, spawn: Spawner, t
 
 @pytest.mark.timeout(180)
 def test_plain_alembic_fails(fleet: Fleet) -> None:
-    """The control: four plain `alembic upgrade head` on an empty database, and one of them fails or migrates twice."""
-    with_migrations(fleet, "", {"r1": BEGUN.format("r1")})
+    """The control: of four plain `alembic upgrade head` on an empty database one migrates and three fail.
+
+    The first is held in its migration until each of the others waits for what it has begun.
+    """
+    held = f"op.execute('SELECT pg_advisory_xact_lock({CONTROL_KEY})'); "
+    with_migrations(fleet, "", {"r1": held + BEGUN.format("r1")})
+    fleet.execute("CREATE TABLE begun (revision text)")
     argv = [sys.executable, "-m", "alembic", "upgrade", "head"]
-    for _ in range(CONTROL_ROUNDS):
-        fleet.execute("DROP TABLE IF EXISTS begun, r1, alembic_version; CREATE TABLE begun (revision text)")
-        together = [fleet.spawn(argv, cwd=fleet.folder, env={"DATABASE_URL": fleet.lock}) for _ in range(4)]
-        if {launched.wait() for launched in together} != {0}:
-            return
-    pytest.fail(f"{CONTROL_ROUNDS} rounds without a conflict")
+    with fleet.server.connect(fleet.database) as gate:
+        gate.execute("SELECT pg_advisory_lock(%s)", [CONTROL_KEY])
+        together = [fleet.spawn(argv, cwd=fleet.folder, env={"DATABASE_URL": fleet.lock}) for _ in range(CONTROL)]
+        until(lambda: len(fleet.query(STUCK)) == CONTROL, "each to wait for a lock", 90)
+    statuses = sorted(launched.wait(60) for launched in together)
+
+    assert [0, 1, 1, 1] == statuses, "\n".join(map(str, together))
 
 
 def wait_for_long() -> None:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
-import sys
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
-from support.fleet import TAKEOVER_S, Fleet, fleet_on
+from support.fleet import GIVE_UP_S, TAKEOVER_S, Fleet, fleet_on
+from support.namespaces import NAMESPACES, needs_namespaces
 from support.own_postgresql import own_postgresql
 from support.partition import stopped
 from support.scenes import SLACK_S, WAITERS, Scene, play
@@ -34,7 +33,6 @@ pytestmark = pytest.mark.timeout(180)
 KILLED = -signal.SIGKILL
 SECOND_ATTEMPT = [("done", 2, 2)]
 CONTAINER = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
-CONTAINERS = sys.platform == "linux" and os.geteuid() == 0 and shutil.which("unshare") is not None
 
 
 def kill(fleet: Fleet) -> None:
@@ -85,9 +83,8 @@ SCENES = {
     "terminated, step deaf": Scene(strike=terminate, step=("gate", "deaf", "daemon")),
     "stopped, terminated, step deaf": Scene(strike=stop_and_terminate, step=("gate", "deaf"), wake=wake),
 }
-NO_CONTAINERS = pytest.mark.skipif(not CONTAINERS, reason="needs namespaces of its own")
 each_scene = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=NO_CONTAINERS) if "container" in name else name for name in SCENES]
+    "name", [pytest.param(name, marks=needs_namespaces) if "container" in name else name for name in SCENES]
 )
 
 
@@ -98,7 +95,7 @@ def played(postgresql: PostgreSQL, tmp_path_factory: pytest.TempPathFactory) -> 
     spawner = Spawner(folder / "processes")
     with contextlib.ExitStack() as stack:
         stack.callback(spawner.end)
-        possible = {name: scene for name, scene in SCENES.items() if CONTAINERS or "container" not in name}
+        possible = {name: scene for name, scene in SCENES.items() if NAMESPACES or "container" not in name}
         yield play(possible, lambda: stack.enter_context(fleet_on(postgresql, postgresql, spawner, folder)))
 
 
@@ -115,7 +112,7 @@ def test_one_waiter_does_the_work(played: dict[str, Ended], name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=NO_CONTAINERS) if "container" in n else n for n in SCENES if n != "frozen"],
+    [pytest.param(n, marks=needs_namespaces) if "container" in n else n for n in SCENES if n != "frozen"],
 )
 def test_never_two_at_a_time(played: dict[str, Ended], name: str) -> None:
     """All of the holder's step, deaf ones and daemons too, is dead before another one begins."""
@@ -137,18 +134,18 @@ def test_not_much_later_than_the_grace(played: dict[str, Ended], name: str) -> N
 
 
 def test_a_terminated_session_is_noticed_at_once(played: dict[str, Ended]) -> None:
-    """The step of a holder whose session was ended is dead within a second, heartbeats or not."""
+    """The step of a holder whose session was ended is dead sooner than silence would have ended it."""
     ended = played["terminated"]
 
-    assert (ended.attempts[0].seen - ended.struck_at).total_seconds() < 1.0, ended.told
+    assert (ended.attempts[0].seen - ended.struck_at).total_seconds() < GIVE_UP_S, ended.told
 
 
 def test_a_frozen_holder_wakes(played: dict[str, Ended]) -> None:
-    """What cannot run cannot be killed: woken when another one is at work, its step is dead within a second."""
+    """What cannot run cannot be killed: woken when another one is at work, its step is dead long before a grace."""
     ended = played["frozen"]
 
     assert ended.woken_at is not None
-    assert (ended.attempts[0].seen - ended.woken_at).total_seconds() < 1.0, ended.told
+    assert (ended.attempts[0].seen - ended.woken_at).total_seconds() < 3.0, ended.told
 
 
 def records(fleet: Fleet) -> list[tuple[str, int, int]]:

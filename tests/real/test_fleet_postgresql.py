@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,25 +13,28 @@ import psycopg
 import pytest
 
 from support.fleet import fleet_on, reached_server
+from support.jumping_clock import JumpingClock
 from support.own_postgresql import own_postgresql
 from support.waiting import until
 
 if TYPE_CHECKING:
     from support.fleet import Fleet
+    from support.launched import Launched
     from support.own_postgresql import OwnPostgreSQL
     from support.postgresql import PostgreSQL
     from support.spawning import Spawner
 
 KEY = "SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted"
+HOUR_S = 3600
 
 
 def test_what_waiting_looks_like_in_the_database(fleet: Fleet) -> None:
-    """In fifty looks no session is idle in a transaction or busy for long, and each waiter has one at most."""
+    """In fifty looks no session is idle in a transaction or waits in the server, and each waiter has one at most."""
     fleet.step("gate")
     fleet.start_working("holder")
     fleet.start_waiting("w1", "w2", "w3")
     sql = """
-        SELECT state, count(*), max(clock_timestamp() - query_start) FILTER (WHERE state = 'active') > '0.5s'
+        SELECT state, count(*), count(*) FILTER (WHERE state = 'active' AND wait_event_type = 'Lock')
         FROM pg_stat_activity
         WHERE datname = current_database() AND application_name LIKE 'asgi-launcher%' GROUP BY state
     """
@@ -39,7 +43,7 @@ def test_what_waiting_looks_like_in_the_database(fleet: Fleet) -> None:
 
     assert {0} == set(fleet.statuses().values()), str(fleet)
     assert {"idle", "active"} >= {state for state, _, _ in looks}
-    assert not any(long for _, _, long in looks)
+    assert not any(blocked for _, _, blocked in looks)
     assert max(count for _, count, _ in looks) <= len(fleet.members)
 
 
@@ -102,7 +106,7 @@ def test_term_to_a_waiter(fleet: Fleet) -> None:
     fleet.witness.open_gate()
 
     assert status == 143
-    assert took_s < 3  # tried: 0.1 s on a quiet machine
+    assert took_s < 5  # 0.1 s on a quiet machine; a waiter's patience is 60 s
     assert holder.wait() == 0, str(fleet)
 
 
@@ -165,38 +169,30 @@ def test_one_application_in_two_databases(fleet: Fleet, postgresql: PostgreSQL, 
         assert ["done"] == [row.state for row in fleet.rows()] == [row.state for row in other.rows()]
 
 
-def faketime() -> str:
-    """Return the library that makes a process see another clock."""
-    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
-    if not found:
-        pytest.fail("no libfaketime on this machine: apt-get install libfaketime", pytrace=False)
-    return str(found[0])
-
-
-def jump(offset: Path, by: str) -> None:
-    """Set the clock of whoever reads this file: never half written."""
-    offset.with_suffix(".new").write_text(by)
-    offset.with_suffix(".new").replace(offset)
+def hours_ahead(launched: Launched) -> list[int]:
+    """Return by how many hours the clock of a member was wrong when it wrote each of its events."""
+    now = datetime.now(tz=UTC)
+    return [
+        round((datetime.fromisoformat(event["timestamp"]) - now).total_seconds() / HOUR_S) for event in launched.events
+    ]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="preloads a library of Linux")
 def test_a_clock_that_jumps(fleet: Fleet, tmp_path: Path) -> None:
     """A holder whose clock goes an hour ahead and then back during the step loses nothing; the records are in time."""
-    offset = tmp_path / "offset"
-    jump(offset, "+1h")
-    env: dict[str, Any] = {"LD_PRELOAD": faketime(), "FAKETIME_TIMESTAMP_FILE": str(offset)}
-    env |= {"FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-    # Python's own sleep is absolute, and libfaketime takes every absolute time for the faked clock's.
-    fleet.step("gate", prefix=["env", "-u", "LD_PRELOAD"])
-    fleet.start_working("holder", env=env)
+    clock = JumpingClock(tmp_path)
+    clock.jump(HOUR_S)
+    fleet.step("gate")
+    holder = fleet.start_working("holder", env=clock.env)
     fleet.start_waiting("waiter")
-    for by in ("-1h", "+1h", "-1h"):
-        jump(offset, by)
+    for seconds in (-HOUR_S, HOUR_S, -HOUR_S):
+        clock.jump(seconds)
         for _ in range(10):
             fleet.witness.wait_beat()
     fleet.witness.open_gate()
     near = "SELECT abs(extract(epoch FROM now() - {}::timestamptz)) < 300 FROM asgi_launcher_ledger"
 
     assert {"holder": 0, "waiter": 0} == fleet.statuses(), str(fleet)
+    assert (1, -1) == (hours_ahead(holder)[0], hours_ahead(holder)[-1])
     assert 1 == len(fleet.witness.runs())
     assert [(True,)] == fleet.query(near.format("started_at")) == fleet.query(near.format("finished_at"))

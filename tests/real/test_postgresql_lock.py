@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from support.postgresql import PostgreSQL
 
+EXPIRY_S = 2.0  # a holder that confirms ten times in it keeps it on a busy machine too
+SLACK_S = 10.0
+
 
 @pytest.fixture
 def contender() -> Iterator[Contenders]:
@@ -124,18 +127,18 @@ def test_a_living_connection_is_no_proof(
 def test_the_server_ends_who_is_silent(postgresql: PostgreSQL, contender: Contenders, driver: str) -> None:
     """A holder that says nothing for the expiry loses the lock, by the server's clock; one that confirms keeps it."""
     url = postgresql.url("silent", driver)
-    lock = contender(url, expiry_s=1.0, kill_grace_s=0.2)
-    ours, other = held(lock), contender(url, 2, expiry_s=1.0, kill_grace_s=0.2)
-    end = time.monotonic() + 2.0
-    while time.monotonic() < end:
+    lock = contender(url, expiry_s=EXPIRY_S, kill_grace_s=0.2)
+    ours, other = held(lock), contender(url, 2, expiry_s=EXPIRY_S, kill_grace_s=0.2)
+    silent = begun = time.monotonic()
+    while silent < begun + 1.5 * EXPIRY_S:
         assert other.try_acquire() is None
+        silent = time.monotonic()
         ours.confirm()
         other.session().execute("SELECT pg_sleep(0.1)")
-    silent = time.monotonic()
-    until(other.try_acquire, "the lock to be free", 10)
+    until(other.try_acquire, "the lock to be free", EXPIRY_S + SLACK_S)
     after_s = time.monotonic() - silent
 
-    assert 0.5 < after_s < 4
+    assert EXPIRY_S <= after_s
     assert lock.warning is None
     with pytest.raises(LockLost):
         ours.confirm()
@@ -186,7 +189,7 @@ def test_who_closes_does_not_wait_for_an_answer(postgresql: PostgreSQL, contende
             closed_s = time.monotonic() - started
             thread.join(10)
 
-        assert closed_s < 1
+        assert closed_s < 5  # the answer would take 30 s
         assert not thread.is_alive()
         assert len(ends) == 1
         assert session.fileno() is None or session.fileno() == -1
