@@ -8,6 +8,7 @@ does. Lines go to stderr: stdout belongs to results of commands and to the appli
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
 import time
@@ -37,7 +38,7 @@ class Log:
         both = sys.stdout.isatty() and sys.stderr.isatty()
         self.console = both if form == "auto" else form == "console"
         self._level = LEVELS.get(level.lower(), LEVELS["info"])
-        self._render = _console_renderer() if self.console else _json
+        self._render = renderer(console=self.console)
         early, self._early = self._early, []
         for kept_level, event, facts in early:
             self._emit(kept_level, event, facts)
@@ -68,29 +69,40 @@ class Log:
             self._early.append((level, event, facts))
         elif LEVELS[level] >= self._level:
             known = {name: _redacted(value) for name, value in facts.items()}
-            line = self._render({"timestamp": _now(), "level": level, "event": redact(event), **known})
-            with contextlib.suppress(
-                OSError, ValueError, AttributeError
-            ):  # stderr full, closed, or None: start all the same
+            line = self._render({"timestamp": timestamp(time.time()), "level": level, "event": redact(event), **known})
+            # stderr full, closed, None, or just being written by what a signal interrupted: go on all the same
+            with contextlib.suppress(OSError, ValueError, AttributeError, RuntimeError):
                 sys.stderr.write(line + "\n")
                 sys.stderr.flush()
 
 
-def _now() -> str:
-    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds // 1000:06d}Z"
+def timestamp(seconds: float) -> str:
+    """Return seconds since 1970 in RFC 3339, UTC, with microseconds."""
+    whole = int(seconds)
+    return f"{_whole_second(whole)}.{int((seconds - whole) * 1_000_000):06d}Z"
 
 
-def _json(event: dict[str, object]) -> str:
-    return json.dumps(event, ensure_ascii=False)
+@functools.lru_cache(maxsize=4)
+def _whole_second(seconds: int) -> str:
+    """Return what all lines of one second share: it is the dearest part of an access log's line."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
-def _console_renderer() -> Render:
+def renderer(*, console: bool, colors: bool | None = None) -> Render:
+    """Return what makes a line of an event. `colors` None: when stderr is a terminal."""
+    return _console_renderer(colors) if console else _JSON.encode
+
+
+_JSON = json.JSONEncoder(ensure_ascii=False)
+
+
+def _console_renderer(colors: bool | None) -> Render:  # noqa: FBT001 - as `renderer` has it
     """Return structlog's renderer. It costs 90 ms to import, rich among it: for a person, not for every start."""
     import structlog.dev
 
-    renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), sort_keys=False)
-    return lambda event: renderer(None, "", event)
+    wanted = sys.stderr is not None and sys.stderr.isatty() if colors is None else colors
+    render = structlog.dev.ConsoleRenderer(colors=wanted, sort_keys=False)
+    return lambda event: render(None, "", event)
 
 
 def _redacted(value: object) -> object:
@@ -105,3 +117,8 @@ def _redacted(value: object) -> object:
 
 
 log = Log()
+
+
+def configure_child(decided: Mapping[str, object]) -> None:
+    """Configure `log` after the exec as boot did; `decided`: `console` (bool) and `level` of the handover's `log`."""
+    log.configure("console" if decided.get("console") else "json", str(decided.get("level", "info")))

@@ -81,9 +81,11 @@ class Plan:
     locked: bool  # whether a step needs a lock
     lock: PlannedLock | None
     addresses: tuple[Sourced[str], ...]
+    drain_delay: Sourced[float]  # seconds, as the next
     graceful_timeout: Sourced[float]
     bind_early: Sourced[bool]
     ignored: tuple[Ignored, ...] = ()
     doubts: tuple[str, ...] = ()  # about the steps
+    stop_doubts: tuple[str, ...] = ()  # about the two durations
     settings: Mapping[str, Sourced[object]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from launcher.boot.lock_choice import asked_lock
+from launcher.boot.stop_times import ignored_by_bare_servers, stop_times
 from launcher.budget import Budget, Demand, plan_workers
 from launcher.discovery import App, AppRequest, find_app
 from launcher.errors import LauncherError, UsageError
@@ -25,10 +26,6 @@ from launcher.steps import Step
 
 T = TypeVar("T")
 
-# The part of the platform's grace that is left for requests in flight (DESIGN §6): Docker kills after 10 s,
-# Kubernetes after 30 s less the drain delay, Heroku after 30 s, Fly after 5 s.
-_GRACE_S = {"container": 8.0, "kubernetes": 20.0, "heroku": 25.0, "fly": 4.0, "cloud-run": 8.0}
-_GRACE_ELSEWHERE_S = 30.0
 _RELOADS = Origin(OriginKind.DEFAULT, "--reload")
 _BINDS_EARLY = {"heroku", "cloud-run"}  # they kill what has not bound its port within a minute
 
@@ -39,6 +36,7 @@ Excuse = Callable[[str, LauncherError], None]
 def decide(settings: Settings, excuse: Excuse | None = None) -> Plan:
     """Return the plan. Raises LauncherError, or hands it to `excuse` with the part's name and goes on without."""
     limits = read_limits(environ=settings.environ)
+    stop = stop_times(settings, limits.platform)
     server, worker_class = choose_server(settings.pool)
     budget = _part("workers", excuse, lambda: choose_workers(settings.pool, limits))
     steps = _part("steps", excuse, lambda: plan_steps(settings)) or ()
@@ -54,12 +52,14 @@ def decide(settings: Settings, excuse: Excuse | None = None) -> Plan:
         locked=locked,
         lock=lock,
         addresses=settings.bind.bind,
-        graceful_timeout=_graceful_timeout(settings, limits.platform),
+        drain_delay=stop.drain_delay,
+        graceful_timeout=stop.graceful_timeout,
         bind_early=_bind_early(settings, limits.platform),
-        ignored=(*settings.ignored, *(lock.ignored if lock else ())),
+        ignored=(*settings.ignored, *ignored_by_bare_servers(settings), *(lock.ignored if lock else ())),
         doubts=() if steps or app is None else _migrations_elsewhere(settings.cwd, app.import_dir),
         settings=settings.origins,
-        warnings=(*limits.notes, *(budget.warnings if budget else ())),
+        stop_doubts=stop.doubts,
+        warnings=(*limits.notes, *(budget.warnings if budget else ()), *stop.doubts),
     )
 
 
@@ -187,15 +187,6 @@ def _with_plugins(settings: Settings) -> tuple[str, ...]:
                 sys.path.append(folder)
         list(in_modules(settings.plugins))  # a misspelt name is said at once, not when its word is first used
     return settings.plugins
-
-
-def _graceful_timeout(settings: Settings, platform: str) -> Sourced[float]:
-    asked = settings.pool.graceful_timeout
-    if asked is not None:
-        known = settings.origins.get("graceful_timeout")
-        return Sourced(asked, known.origin if known else DEFAULT)
-    origin = Origin(OriginKind.DEFAULT, f"fits {platform}" if platform in _GRACE_S else "default")
-    return Sourced(_GRACE_S.get(platform, _GRACE_ELSEWHERE_S), origin)
 
 
 def _bind_early(settings: Settings, platform: str) -> Sourced[bool]:

@@ -29,6 +29,7 @@ from launcher.boot.watch import Watch
 from launcher.crossing import anonymous_file
 from launcher.errors import Interrupted, LauncherError, LockLost, StepFailed
 from launcher.locks import Held
+from launcher.notify import NAMES as SYSTEMD_NAMES
 from launcher.steps import Command, Finished
 
 GRACE_S = 5.0  # from TERM to KILL; K of evidence/locks.md: give-up + K + margin < the lock's expiry
@@ -230,7 +231,7 @@ class _Child:
         return [sys.executable, "-I", "-S", guard, *numbers, *self.command.argv]
 
     def _environ(self, report: int) -> Iterator[tuple[str, str]]:
-        yield from self.run.environ.items()
+        yield from ((name, value) for name, value in self.run.environ.items() if name not in SYSTEMD_NAMES)
         yield from self.command.environ.items()
         if report >= 0:
             yield "LAUNCHER_STEP_REPORT_FD", str(report)

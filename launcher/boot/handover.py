@@ -24,6 +24,8 @@ _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37  # linux/prctl.h
 # Python ignores these two at its start, and an ignored signal stays ignored across an exec: subprocess's
 # `restore_signals` puts back the same ones. Whether our parent ignored them cannot be known any more.
 _IGNORED_BY_PYTHON = tuple(getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ") if hasattr(signal, name))
+# Wait across the exec until `launcher.serving` has handlers: a TERM in between would end us with 143, and PID 1 never.
+_HELD = frozenset({int(signal.SIGTERM), int(signal.SIGINT)})
 _FOR_US_ONLY = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "GUNICORN_PID", "GUNICORN_FD")
 
 Execve = Callable[[str, tuple[str, ...], Mapping[str, str]], object]
@@ -59,8 +61,9 @@ def hand_over(
     with contextlib.ExitStack() as undone:
         kept = [listener.fd for listener in listeners]
         variables = environment(command, environ)
+        held = _HELD - original.blocked if command.handover is not None else frozenset()
         if command.handover is not None:
-            plan_fd = write_plan(command.handover)
+            plan_fd = write_plan({**command.handover, "held_signals": sorted(held)})
             undone.callback(os.close, plan_fd)
             kept.append(plan_fd)
             variables[PLAN_FD] = str(plan_fd)
@@ -68,7 +71,7 @@ def hand_over(
         undone.enter_context(_only_inheritable(kept))
         undone.enter_context(_without_subreaper())
         _flush()
-        undone.enter_context(_signals_as_at_start(original))
+        undone.enter_context(_signals_as_at_start(original, held))
         raise _execute(command.argv, variables, execve)
 
 
@@ -146,11 +149,11 @@ def _ready_to_listen(listeners: Iterable[Listener]) -> None:
 
 
 @contextlib.contextmanager
-def _signals_as_at_start(original: Original) -> Iterator[None]:
+def _signals_as_at_start(original: Original, held: frozenset[int]) -> Iterator[None]:
     wakeup = signal.set_wakeup_fd(-1)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     handlers = _put_back(original)
-    signal.pthread_sigmask(signal.SIG_SETMASK, original.blocked)
+    signal.pthread_sigmask(signal.SIG_SETMASK, original.blocked | held)
     try:
         yield
     finally:

@@ -31,6 +31,7 @@ from launcher.plan import PlannedLock, PlannedStep
 from launcher.redact import redact
 from launcher.settings.topics import PrestartSettings
 from launcher.steps import Command, Due, Finished
+from launcher.units import human_seconds
 
 _RELEASE_S = 10.0  # a lock that does not answer when it is given back is lost with our connection to it
 
@@ -234,6 +235,7 @@ class Prestart:
             held=held,
         )
         started = time.monotonic()
+        self.context.watch.doing(f"step {planned.name}, for up to {human_seconds(planned.settings.timeout_s)}")
         try:
             result = run.execute(command)
         except LauncherError as error:

@@ -6,6 +6,7 @@ Decide, bind, do what has to be done once, become the server. It reads like the 
 from __future__ import annotations
 
 import gc
+import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
@@ -19,6 +20,7 @@ from launcher.boot.sockets import close_listeners, ignored_addresses, open_liste
 from launcher.boot.watch import Watch
 from launcher.errors import LauncherError, UsageError
 from launcher.log import log
+from launcher.notify import Notifier
 from launcher.origin import Ignored
 from launcher.plan import Plan, PlannedLock
 from launcher.plugins import load_kind
@@ -31,6 +33,7 @@ _RESOLVE_S = 30.0  # a name server that says nothing: libc's own patience is 5 s
 def run(load: Callable[[], Settings], watch: Watch, original: Original) -> NoReturn:
     """Start: steps once, then the server in this process. Raises LauncherError."""
     _imported()
+    watch.notifies(Notifier(os.environ))
     with watch.installed():
         settings = load()
         _check_place(settings.environ)
@@ -59,6 +62,7 @@ def run(load: Callable[[], Settings], watch: Watch, original: Original) -> NoRet
 def steps_only(load: Callable[[], Settings], watch: Watch) -> None:
     """Run the pre-start steps and return: init container, release phase, Job. Raises LauncherError."""
     _imported()
+    watch.notifies(Notifier(os.environ))
     with watch.installed():
         settings = load()
         plan = decide(settings, excuse=_only_steps_matter)
@@ -113,6 +117,8 @@ def say_doubts(plan: Plan) -> None:
         log.warning("launcher.budget_doubtful", because=warning)
     for doubt in plan.doubts:
         log.warning("launcher.steps_doubtful", because=doubt)
+    for doubt in plan.stop_doubts:
+        log.warning("launcher.stop_doubtful", because=doubt)
     say_ignored(plan)
 
 
@@ -156,13 +162,18 @@ def bind(plan: Plan, watch: Watch, environ: Mapping[str, str]) -> tuple[Listener
 
 def prestart(plan: Plan, settings: Settings, context: Context) -> None:
     """Carry out the pre-start steps, if there are any."""
-    if plan.steps:
+    if not plan.steps:
+        return
+    context.watch.doing("looking at what is to be done before the server starts")
+    try:
         Prestart(
             steps=plan.steps,
             settings=settings.prestart,
             context=context,
             choose=lambda before_exports: plan.lock or _chosen(plan, settings, context, before_exports=before_exports),
         ).carry_out()
+    finally:
+        context.watch.doing("")
 
 
 def _chosen(plan: Plan, settings: Settings, context: Context, *, before_exports: bool) -> PlannedLock:
@@ -193,6 +204,7 @@ def server_command(
             pool=settings.pool,
             http=settings.http,
             log=settings.log,
+            drain_delay_s=plan.drain_delay.value,
             graceful_timeout_s=plan.graceful_timeout.value,
             environ=environ,
         )

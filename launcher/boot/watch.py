@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import select
 import signal
@@ -20,12 +21,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from launcher.errors import Interrupted
+from launcher.notify import Notifier
+from launcher.redact import redact
 
 T = TypeVar("T")
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _LONGEST_WAIT_S = 3600.0  # poll(2) takes an int of milliseconds: 24 days at most
+_SAY_EVERY_S, _MORE_TIME_S = 10.0, 60.0  # a machine that is short of CPU may be late with the next word
 
 
 class Watch:
@@ -38,6 +42,8 @@ class Watch:
         self._statuses: dict[int, int] = {}
         self._mine: set[int] = set()
         self._adopts = os.getpid() == 1
+        self._notifier, self._doing = Notifier({}), ""
+        self._say_at = self._tell_at = math.inf
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
@@ -68,6 +74,27 @@ class Watch:
         """How many stop signals have come: the second one hastens."""
         return self._signals_seen
 
+    def notifies(self, notifier: Notifier) -> None:
+        """Tell systemd from now on that we live, and what `doing` says."""
+        self._notifier = notifier
+        self._tell()
+
+    def doing(self, what: str) -> None:
+        """Say what the start waits for, now and every 10 s, and ask for more time for it; empty: it goes on.
+
+        Each wait of this kind has an end of its own, so systemd's TimeoutStartSec need not guess it.
+        """
+        if self._notifier.active:
+            self._doing, self._say_at = redact(what), time.monotonic() if what else math.inf
+            self._tell()
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        if now >= self._say_at:
+            self._say_at = now + _SAY_EVERY_S
+            self._notifier.extend(_MORE_TIME_S, self._doing)
+        self._tell_at = min(self._say_at, self._notifier.watchdog() or math.inf)
+
     def check(self) -> None:
         """Raise Interrupted when a stop signal has come."""
         if self.stopped_by is not None:
@@ -83,10 +110,12 @@ class Watch:
         poller = select.poll()
         for descriptor in (self._read, *descriptors):
             poller.register(descriptor, select.POLLIN | select.POLLHUP)
-        left_s = _LONGEST_WAIT_S if deadline is None else deadline - time.monotonic()
+        left_s = min(math.inf if deadline is None else deadline, self._tell_at) - time.monotonic()
         ready = {descriptor for descriptor, _ in poller.poll(min(max(left_s, 0.0), _LONGEST_WAIT_S) * 1000)}
         self._drain()
         self._reap()
+        if time.monotonic() >= self._tell_at:
+            self._tell()
         if interruptible:
             self.check()
         return ready - {self._read}

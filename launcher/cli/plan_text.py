@@ -5,14 +5,17 @@ The JSON keys are the contract of DESIGN §6: more may stand beside them, none i
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from launcher.boot.preview import Preview
 from launcher.cli.tables import Row, show
 from launcher.errors import LauncherError
-from launcher.origin import OriginKind
+from launcher.origin import OriginKind, Sourced
 from launcher.plan import PlannedLock
 from launcher.redact import redact
 from launcher.units import human_bytes
 
+T = TypeVar("T")
 _DUE = {True: "yes", False: "no", None: "cannot tell"}
 
 
@@ -29,11 +32,9 @@ def as_document(seen: Preview) -> dict[str, object]:
         "lock": _lock(plan.lock),
         "steps": _steps(seen),
         "addresses": [address.value for address in plan.addresses],
+        "stop": {"drain_delay": _sourced(plan.drain_delay), "graceful_timeout": _sourced(plan.graceful_timeout)},
         "argv": list(seen.argv),
-        "settings": {
-            name: {"value": one.value, "origin": {"kind": one.origin.kind, "where": one.origin.where}}
-            for name, one in plan.settings.items()
-        },
+        "settings": {name: _sourced(one) for name, one in plan.settings.items()},
         "ignored": [
             {"name": one.name, "origin": {"kind": one.origin.kind, "where": one.origin.where}, "because": one.because}
             for one in plan.ignored
@@ -55,6 +56,11 @@ def _problem(part: str, error: LauncherError) -> dict[str, object]:
         "cure": redact(error.cure),
         "exit_code": int(error.exit_code),
     }
+
+
+def _sourced(one: Sourced[T]) -> dict[str, object]:
+    """Return a value with its origin; durations are in seconds."""
+    return {"value": one.value, "origin": {"kind": one.origin.kind, "where": one.origin.where}}
 
 
 def _memory(seen: Preview) -> dict[str, object] | None:
@@ -96,6 +102,7 @@ def print_preview(seen: Preview) -> None:
     rows += [("workers", str(budget.workers), budget.because)] if budget else []
     rows += [_lock_row(plan.lock)] if plan.lock else []
     rows += [("address", one.value, str(one.origin)) for one in plan.addresses]
+    rows.append(("drain", f"{plan.drain_delay.value:g}s", str(plan.drain_delay.origin)))
     rows.append(("grace", f"{plan.graceful_timeout.value:g}s", str(plan.graceful_timeout.origin)))
     show("plan", ("what", "value", "because"), rows)
     if budget:

@@ -37,6 +37,7 @@ class ServerPlan:
     http: HttpSettings
     log: LogSettings
     graceful_timeout_s: float
+    drain_delay_s: float = 0.0
     environ: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -14,7 +14,17 @@ from typing import ClassVar
 
 from launcher.errors import UsageError
 from launcher.servers import ServerCommand, ServerPlan
-from launcher.servers.options import UVICORN_WORKERS, Option, crossing, mentions, refuse, whole_seconds, words
+from launcher.servers.options import (
+    UVICORN_WORKERS,
+    Option,
+    crossing,
+    log_rules,
+    mentions,
+    pool_rules,
+    refuse,
+    whole_seconds,
+    words,
+)
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - no file of ours: gunicorn makes and unlinks its own
 _MOUNTS = Path("/proc/self/mounts")
@@ -59,6 +69,8 @@ class GunicornServer:
                 "defaults": words(given_way) if own else [],
                 "access_log": plan.log.access_log not in (False, ""),
                 "uvicorn": _uvicorn_options(plan),
+                "pool": pool_rules(plan),
+                "log": log_rules(plan),
             },
         )
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from launcher.errors import UsageError
-from launcher.servers import Listener
+from launcher.log import log
+from launcher.servers import Listener, ServerPlan
 
 Option = str | float | bool | None
 
@@ -57,3 +58,32 @@ def _is_option(word: str, name: str) -> bool:
 def crossing(listeners: Sequence[Listener]) -> list[dict[str, object]]:
     """Return the listeners as they cross the exec."""
     return [{"address": listener.address, "fd": listener.fd} for listener in listeners]
+
+
+def pool_rules(plan: ServerPlan) -> dict[str, object]:
+    """Return what the pool is to do as it crosses the exec: the fields of `launcher.serving.rules.Rules`.
+
+    What nobody said is left out and has the default there.
+    """
+    pool = plan.pool
+    asked = {"startup_timeout_s": pool.startup_timeout, "worker_timeout_s": pool.worker_timeout}
+    return {
+        "workers": plan.workers,
+        **{name: value for name, value in asked.items() if value is not None},
+        "graceful_timeout_s": plan.graceful_timeout_s,
+        "drain_delay_s": plan.drain_delay_s,
+        "max_worker_lifetime_s": pool.max_worker_lifetime,
+        "restart_intensity": pool.restart_intensity,
+        "access_log_exclude": list(plan.log.access_log_exclude),
+    }
+
+
+def log_rules(plan: ServerPlan) -> dict[str, object]:
+    """Return how lines are to look on the other side of the exec."""
+    return {
+        "console": log.console,
+        "level": plan.log.level,
+        "access": plan.log.access_log,
+        "error": plan.log.error_log,
+        "access_exclude": list(plan.log.access_log_exclude),
+    }

@@ -7,7 +7,16 @@ from typing import ClassVar
 
 from launcher.errors import UsageError
 from launcher.servers import Listener, ServerCommand, ServerPlan
-from launcher.servers.options import UVICORN_WORKERS, Option, crossing, refuse, whole_seconds, words
+from launcher.servers.options import (
+    UVICORN_WORKERS,
+    Option,
+    crossing,
+    log_rules,
+    pool_rules,
+    refuse,
+    whole_seconds,
+    words,
+)
 
 _LAUNCHERS = "the launcher has the sockets: give it --bind, --host, --port, --uds or --fd"
 _REFUSED = {
@@ -32,7 +41,12 @@ class UvicornServer:
         return ServerCommand(
             argv=(sys.executable, "-P", "-m", "launcher.serving", "uvicorn", *shown, *_options(plan)),
             environ=_environ(plan),
-            handover={"listeners": crossing(plan.listeners), "import_dir": str(plan.import_dir)},
+            handover={
+                "listeners": crossing(plan.listeners),
+                "import_dir": str(plan.import_dir),
+                "pool": pool_rules(plan),
+                "log": log_rules(plan),
+            },
         )
 
 
@@ -80,6 +94,7 @@ def _check(plan: ServerPlan) -> None:
     pool = plan.pool
     asked = pool.worker_class.value if pool.worker_class else "uvicorn"
     alone = plan.workers == 1 and not pool.reload
+    pooled = alone and not pool.plain  # with --plain it is ignored already, and said
     refused = {
         f"--worker-class {asked} is gunicorn's": asked not in UVICORN_WORKERS,
         f"--config {pool.config} is gunicorn's": bool(pool.config),
@@ -87,7 +102,10 @@ def _check(plan: ServerPlan) -> None:
         f"--access-log {plan.log.access_log}: uvicorn writes no log file": plan.log.access_log not in _STREAMS,
         f"--error-log {plan.log.error_log}: uvicorn writes no log file": plan.log.error_log not in _STREAMS,
         "--max-requests with one worker would end the whole server": alone and bool(pool.max_requests),
+        "--max-worker-lifetime with one worker would end the whole server": pooled and bool(pool.max_worker_lifetime),
         "--worker-timeout with one worker: nobody is there to notice": alone and pool.worker_timeout is not None,
+        "--startup-timeout with one worker: nobody is there to notice": pooled and pool.startup_timeout is not None,
+        "--restart-intensity with one worker: nobody is there to restart it": pooled and bool(pool.restart_intensity),
     }
     for message, applies in refused.items():
         if applies:

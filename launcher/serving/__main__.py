@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
 from typing import NoReturn
 
+from launcher import notify
 from launcher.errors import ExitCode
+from launcher.log import configure_child
 from launcher.serving.crossed import Crossed
 
 
@@ -31,12 +34,14 @@ def main() -> None:
 
 def _serve() -> None:
     server, *sys.argv[1:] = sys.argv[1:]
-    crossed = Crossed.read(os.environ)
+    crossed = dataclasses.replace(Crossed.read(os.environ), notifier=notify.take())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, crossed.held_signals)
+    configure_child(crossed.log)
     sys.path.insert(0, crossed.import_dir)
     if server == "gunicorn":
-        from launcher.serving.gunicorn import serve
+        from launcher.serving.gunicorn.application import serve
     else:
-        from launcher.serving.uvicorn import serve
+        from launcher.serving.uvicorn.command import serve
     serve(crossed)
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from launcher.crossing import read_plan
+from launcher.notify import Notifier
+from launcher.serving.rules import Rules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,11 @@ class Crossed:
     defaults: gunicorn options, as words, that give way to the user's own configuration.
     access_log: False when the user said that there is to be none, wherever else one is configured.
     uvicorn: keyword arguments for the uvicorn in gunicorn's workers.
+    rules: what was decided about the pool.
+    log: how lines look: `console`, `level`, `access` and `error` (truth or a file), `access_exclude` (paths).
+    board_fd, channel_fd: the scoreboard and our end of the event channel; None: there is no monitor.
+    held_signals: those that were blocked for the exec, and wait for our handlers.
+    notifier: what systemd handed over, in the environment.
     """
 
     listeners: Mapping[str, int] = field(default_factory=dict)
@@ -29,6 +36,12 @@ class Crossed:
     defaults: tuple[str, ...] = ()
     access_log: bool = True
     uvicorn: Mapping[str, Any] = field(default_factory=dict)
+    rules: Rules = field(default_factory=Rules)
+    log: Mapping[str, Any] = field(default_factory=dict)
+    board_fd: int | None = None
+    channel_fd: int | None = None
+    held_signals: frozenset[int] = frozenset()
+    notifier: Notifier = field(default_factory=lambda: Notifier({}))
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Crossed:
@@ -40,6 +53,11 @@ class Crossed:
             defaults=tuple(plan.get("defaults", ())),
             access_log=plan.get("access_log", True),
             uvicorn=plan.get("uvicorn", {}),
+            rules=Rules.from_plan(plan.get("pool", {})),
+            log=plan.get("log", {}),
+            held_signals=frozenset(plan.get("held_signals", ())),
+            board_fd=plan.get("board_fd"),
+            channel_fd=plan.get("channel_fd"),
         )
 
     def sockets(self) -> list[socket.socket]:

@@ -83,6 +83,10 @@ def _pool(merged: Merged, asked: Asked) -> PoolSettings:
         max_requests_jitter=merged.value("max_requests_jitter", int),
         worker_timeout=merged.value("worker_timeout", float),
         graceful_timeout=merged.value("graceful_timeout", float),
+        startup_timeout=merged.value("startup_timeout", float),
+        drain_delay=merged.value("drain_delay", float),
+        max_worker_lifetime=merged.value("max_worker_lifetime", float),
+        restart_intensity=merged.value("restart_intensity", int),
         reload=_or_default(merged, "reload", bool),
         reload_dir=_texts(merged, "reload_dir"),
         plain=_or_default(merged, "plain", bool),
@@ -112,6 +116,7 @@ def _log(merged: Merged) -> LogSettings:
         format=cast('Literal["auto", "console", "json"]', _or_default(merged, "log_format", str)),
         level=_or_default(merged, "log_level", str),
         access_log=_file_or_truth(merged, "access_log"),
+        access_log_exclude=_texts(merged, "access_log_exclude"),
         error_log=_file_or_truth(merged, "error_log"),
     )
 

@@ -55,6 +55,10 @@ class PoolSettings:
     max_requests_jitter: int | None = None
     worker_timeout: float | None = None
     graceful_timeout: float | None = None
+    startup_timeout: float | None = None
+    drain_delay: float | None = None
+    max_worker_lifetime: float | None = None
+    restart_intensity: int | None = None  # deaths in 60 s
     reload: bool = False
     reload_dir: tuple[str, ...] = ()
     plain: bool = False
@@ -103,6 +107,7 @@ class LogSettings:
     format: Literal["auto", "console", "json"] = "auto"
     level: str = "info"
     access_log: bool | str = True  # a string: the file, as gunicorn's --access-logfile
+    access_log_exclude: tuple[str, ...] = ()  # paths whose requests leave no line in it
     error_log: bool | str = True  # the same for the server's own messages, as gunicorn's --error-logfile
 
 

@@ -32,7 +32,7 @@ from uvicorn_worker import UvicornWorker
 
 from launcher.errors import ExitCode
 from launcher.serving.environment import _NOT_FOR_A_WORKER
-from launcher.serving.uvicorn import config_options
+from launcher.serving.uvicorn.command import config_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,7 @@ def uvicorn_defaults() -> dict[str, Any]:
 
 def test_uvicorn_config_takes_every_option() -> None:
     """What uvicorn's command accepts, its Config accepts under the same name."""
-    options = config_options(uvicorn_defaults())
+    options = config_options(uvicorn_defaults(), {})
 
     assert set(options) <= set(parameters(Config))
     assert Config(**options).workers == 1
@@ -123,7 +123,7 @@ def test_gunicorn_options_are_none_when_not_given() -> None:
 
 def test_gunicorn_finds_worker_classes_by_name() -> None:
     """The table of names can be added to."""
-    SUPPORTED_WORKERS["tried-by-a-test"] = "launcher.serving.worker.Worker"
+    SUPPORTED_WORKERS["tried-by-a-test"] = "launcher.serving.gunicorn.worker.Worker"
     try:
         found = load_class("tried-by-a-test")
     finally:

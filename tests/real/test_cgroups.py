@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
@@ -76,6 +77,29 @@ def test_real_nested_memory_group() -> None:
 
     assert 200 * MIB == seen["memory"]
     assert f"cgroup v1 hierarchical_memory_limit of {inner}" == seen["memory_source"]
+
+
+def eat_inside(group: Path) -> int:
+    """Let a process in `group` take more memory than it may have; return the signal that ended it."""
+    script = "import os, sys; open(sys.argv[1] + '/cgroup.procs', 'w').write(str(os.getpid())); x = b'x' * (300 << 20)"
+    return -subprocess.run([sys.executable, "-c", script, str(group)], check=False, timeout=30).returncode
+
+
+def test_real_oom_kill() -> None:
+    """A process that the OOM killer took is counted in the group where it was."""
+    count = "import os, sys; open(sys.argv[1] + '/cgroup.procs', 'w').write(str(os.getpid()))\n"
+    count += "from launcher.limits.oom import oom_kills; print(oom_kills())"
+    environ = {**os.environ, "PYTHONPATH": str(Path(launcher.__file__).parents[1])}
+    with nested_groups("memory") as (outer, inner):
+        (outer / "memory.limit_in_bytes").write_text(str(100 * MIB))
+
+        def kills() -> str:
+            argv = [sys.executable, "-c", count, str(inner)]
+            return subprocess.run(argv, env=environ, capture_output=True, text=True, check=True, timeout=30).stdout
+
+        before, signum, after = kills(), eat_inside(inner), kills()
+
+    assert ("0\n", signal.SIGKILL, "1\n") == (before, signum, after)
 
 
 def test_real_nested_cpu_quota() -> None:

@@ -67,6 +67,7 @@ def make_plan(listeners: tuple[Listener, ...], changes: dict[str, Any]) -> Serve
         http=HttpSettings(**changes.get("http", {})),
         log=LogSettings(**changes.get("log", {})),
         graceful_timeout_s=changes.get("graceful_timeout_s", 5.0),
+        drain_delay_s=changes.get("drain_delay_s", 0.0),
         environ=changes.get("environ", dict(os.environ)),
     )
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from launcher.crossing import PLAN_FD, write_plan
 from launcher.errors import UsageError
 from launcher.servers import Listener, Server
 from launcher.servers.gunicorn import GunicornServer
 from launcher.servers.uvicorn import UvicornServer
+from launcher.serving.crossed import Crossed
+from launcher.serving.rules import Rules
 from support.become import make_plan
 
 TCP = (Listener("0.0.0.0:8000", 7),)
@@ -120,6 +124,9 @@ def test_a_reload_counts_no_workers() -> None:
         (UvicornServer(), {"pool": {"worker_class": "asgi"}}, "asgi"),
         (UvicornServer(), {"pool": {"max_requests": 9}}, "--max-requests"),
         (UvicornServer(), {"pool": {"worker_timeout": 9}}, "--worker-timeout"),
+        (UvicornServer(), {"pool": {"startup_timeout": 9}}, "--startup-timeout"),
+        (UvicornServer(), {"pool": {"max_worker_lifetime": 9}}, "--max-worker-lifetime"),
+        (UvicornServer(), {"pool": {"restart_intensity": 9}}, "--restart-intensity"),
         (UvicornServer(), {"pool": {"config": "gunicorn.conf.py"}}, "--config"),
         (UvicornServer(), {"log": {"access_log": "access.log"}}, "access.log"),
         (UvicornServer(), {"log": {"error_log": "error.log"}}, "error.log"),
@@ -129,6 +136,58 @@ def test_what_a_server_cannot_do_is_refused(server: Server, changes: dict[str, A
     """Nothing is accepted and then ignored: the message names the option."""
     with pytest.raises(UsageError, match=words):
         argv(server, **changes)
+
+
+def crossed(server: Server, **changes: Any) -> Crossed:
+    """Return what the other side of the exec reads."""
+    command = server.command(make_plan(TCP, {"workers": 2} | changes))
+    assert command.handover is not None
+    plan_fd = write_plan(command.handover)
+    try:
+        return Crossed.read({PLAN_FD: str(plan_fd)})
+    finally:
+        os.close(plan_fd)
+
+
+@pytest.mark.parametrize("server", [gunicorn(), UvicornServer()])
+def test_the_rules_of_the_pool_cross(server: Server) -> None:
+    """What was decided about the pool is on the other side of the exec; what nobody said has its default."""
+    pool = {"startup_timeout": 9.5, "worker_timeout": 0.0, "max_worker_lifetime": 3600.0, "restart_intensity": 7}
+    log = {"access_log_exclude": ("/livez",)}
+    said = crossed(server, pool=pool, log=log, graceful_timeout_s=6.0, drain_delay_s=1.5).rules
+
+    assert (
+        Rules(
+            workers=2,
+            startup_timeout_s=9.5,
+            worker_timeout_s=0.0,
+            graceful_timeout_s=6.0,
+            drain_delay_s=1.5,
+            max_worker_lifetime_s=3600.0,
+            restart_intensity=7,
+            access_log_exclude=("/livez",),
+        )
+        == said
+    )
+    assert Rules(workers=2, graceful_timeout_s=5.0) == crossed(server).rules
+
+
+@pytest.mark.parametrize("server", [gunicorn(), UvicornServer()])
+def test_how_lines_look_crosses(server: Server) -> None:
+    """The log of the other side is told what was decided about ours."""
+    log = {"level": "debug", "access_log": False, "access_log_exclude": ("/livez", "/readyz")}
+    told = crossed(server, log=log).log
+
+    assert {"level": "debug", "access": False, "error": True, "access_exclude": ["/livez", "/readyz"]} == {
+        name: value for name, value in told.items() if name != "console"
+    }
+    assert isinstance(told["console"], bool)
+
+
+@pytest.mark.parametrize(("workers", "asked", "deaths"), [(1, None, 3), (8, None, 8), (8, 2, 2)])
+def test_restart_intensity(workers: int, asked: int | None, deaths: int) -> None:
+    """A pool gives up after as many deaths as it has workers, at least three, or as many as were said."""
+    assert deaths == Rules(restart_intensity=asked).intensity(workers)
 
 
 def test_decisions_give_way_to_the_users_configuration() -> None:
@@ -170,6 +229,13 @@ def test_plain_is_the_bare_server() -> None:
     assert command.argv[1:5] == ("-m", "gunicorn", "--bind", "fd://7")
     assert "uvicorn_worker.UvicornWorker" in command.argv
     assert command.handover is None
+
+
+def test_plain_uvicorn_ignores_what_only_a_pool_can_do() -> None:
+    """What is said to be ignored is not refused."""
+    pool = {"plain": True, "startup_timeout": 9, "max_worker_lifetime": 9, "restart_intensity": 9}
+
+    assert UvicornServer().command(make_plan(TCP, {"pool": pool})).handover is None
 
 
 def test_plain_uvicorn_takes_one_address() -> None:

@@ -12,17 +12,20 @@ import functools
 import logging
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from uvicorn.config import LOGGING_CONFIG, Config
+from uvicorn.config import Config
 from uvicorn.main import main as uvicorn_command
-from uvicorn.server import Server
-from uvicorn.supervisors import ChangeReload, Multiprocess
+from uvicorn.supervisors import ChangeReload
 
 from launcher.errors import ExitCode
 from launcher.serving.crossed import Crossed, SocketFiles
 from launcher.serving.environment import config_value
+from launcher.serving.log_lines import uvicorn_log_config
+from launcher.serving.uvicorn.alone import serve_alone
+from launcher.serving.uvicorn.supervisor import Supervisor
+from launcher.serving.workers.server import PoolServer
 
 _log = logging.getLogger("uvicorn.error")
 # The launcher has done it (sockets, environment file), or Config does not know it (app_dir is for sys.path).
@@ -42,33 +45,32 @@ def _serve(crossed: Crossed, **options: Any) -> None:
         sys.exit("launcher.serving has no sockets: it is started by `launcher run`")
     files = SocketFiles(crossed.listeners)
     sys.path.insert(0, options["app_dir"] or crossed.import_dir)
-    config = LauncherConfig(**config_options(options))
+    config = LauncherConfig(**config_options(options, crossed.log))
     sockets = crossed.sockets()
     _log.info("Listening at: %s", ", ".join(crossed.listeners))
     try:
-        sys.exit(_run(config, sockets))
+        sys.exit(_run(config, sockets, crossed))
     finally:
         files.remove()
 
 
-def config_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Return keyword arguments for Config from the parameters of uvicorn's command, as uvicorn's `main` makes them."""
+def config_options(options: dict[str, Any], log: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keyword arguments for Config from the parameters of uvicorn's command, as uvicorn's `main` makes them.
+
+    `log`: how our lines look, for who has no logging configuration of their own.
+    """
     kept = {name: config_value(name, value) for name, value in options.items() if name not in _DONE}
     kept |= {name: kept[name] or None for name in ("reload_dirs", "reload_includes", "reload_excludes")}
-    return kept | {"log_config": kept["log_config"] or LOGGING_CONFIG}
+    return kept | {"log_config": kept["log_config"] or uvicorn_log_config(log)}
 
 
-def _run(config: Config, sockets: list[socket.socket]) -> ExitCode:
+def _run(config: Config, sockets: list[socket.socket], crossed: Crossed) -> ExitCode:
     if config.should_reload:
-        ChangeReload(config, target=LauncherServer(config).run, sockets=sockets).run()
+        ChangeReload(config, target=PoolServer(config, None, crossed.rules).run, sockets=sockets).run()
         return ExitCode.OK
     if config.workers > 1:
-        supervisor = Supervisor(config, sockets=sockets)
-        supervisor.run()
-        return ExitCode.OK if supervisor.asked_to_stop else ExitCode.NEVER_READY
-    server = LauncherServer(config)
-    server.run(sockets)
-    return ExitCode.OK if server.started else ExitCode.NEVER_READY
+        return Supervisor(config, sockets, crossed).serve()
+    return serve_alone(config, sockets, crossed)
 
 
 class LauncherConfig(Config):
@@ -97,35 +99,3 @@ def _boot() -> Iterator[None]:
     except Exception:  # noqa: BLE001 - whatever the application raises
         _log.exception("the application could not be loaded")
         sys.exit(ExitCode.NEVER_READY)
-
-
-class LauncherServer(Server):
-    """uvicorn's server, which ends instead of killing itself by the signal that ended it: exit code 0, not 143."""
-
-    def run(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until it is over. As with `uvicorn` itself, modules are imported before there is an event loop."""
-        self.config.load_app()
-        super().run(sockets)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Take the signals while serving."""
-        with super().capture_signals():
-            yield
-            self._captured_signals.clear()
-
-
-class Supervisor(Multiprocess):
-    """uvicorn's supervisor, which remembers whether somebody wanted it to end."""
-
-    asked_to_stop = False
-
-    def handle_int(self) -> None:
-        """End, as on TERM."""
-        self.asked_to_stop = True
-        super().handle_int()
-
-    def handle_term(self) -> None:
-        """End."""
-        self.asked_to_stop = True
-        super().handle_term()

@@ -10,7 +10,6 @@ ever; overridden is only what has to come from the launcher. What we lean on: te
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import sys
 import traceback
@@ -21,21 +20,27 @@ from gunicorn.app.wsgiapp import WSGIApplication
 from gunicorn.workers import SUPPORTED_WORKERS
 
 from launcher.errors import ExitCode
-from launcher.serving.arbiter import LauncherArbiter
+from launcher.log import log
 from launcher.serving.crossed import Crossed, SocketFiles
 from launcher.serving.environment import uvicorn_options
+from launcher.serving.gunicorn.arbiter import LauncherArbiter
+from launcher.serving.gunicorn.log import choose_log
+from launcher.serving.workers import life
 
 if TYPE_CHECKING:
     import argparse
 
-OURS = "launcher.serving.worker.Worker"
+_OURS = {
+    "uvicorn": "launcher.serving.gunicorn.worker.Worker",
+    "asgi": "launcher.serving.gunicorn.asgi_worker.AsgiWorker",
+}
 # uvicorn's module is deprecated, and both lack what ours hands on; the retired images' WORKER_CLASS is the second.
 _REPLACED = ("uvicorn_worker.UvicornWorker", "uvicorn.workers.UvicornWorker")
 
 
 def serve(crossed: Crossed) -> NoReturn:
     """Run gunicorn with the words in sys.argv until it ends."""
-    SUPPORTED_WORKERS["uvicorn"] = OURS
+    SUPPORTED_WORKERS.update(_OURS)
     files = SocketFiles(crossed.listeners)
     try:
         LauncherApplication(crossed).run()
@@ -47,9 +52,11 @@ def serve(crossed: Crossed) -> NoReturn:
 class _RunsOurArbiter(BaseApplication):
     """Comes before gunicorn's BaseApplication in the order of calls: its `run` starts the arbiter."""
 
+    crossed: Crossed
+
     def run(self) -> None:
         try:
-            arbiter = LauncherArbiter(self)
+            arbiter = LauncherArbiter(self, self.crossed)
         except Exception as error:  # noqa: BLE001 - worker class, logger class, log files: whatever was configured
             sys.stderr.write(f"\nError: {error}\n")
             sys.exit(ExitCode.USAGE)
@@ -89,6 +96,7 @@ class LauncherApplication(WSGIApplication, _RunsOurArbiter):
         if self.cfg.settings["worker_class"].get() in _REPLACED:
             self.cfg.set("worker_class", "uvicorn")
         self._take_back("daemon", "reuse_port")
+        choose_log(self.cfg, self.crossed.log)
         if self.crossed.import_dir:  # gunicorn has put the working directory before it
             sys.path[:] = [self.crossed.import_dir, *(path for path in sys.path if path != self.crossed.import_dir)]
 
@@ -104,19 +112,15 @@ class LauncherApplication(WSGIApplication, _RunsOurArbiter):
         return {**uvicorn_options(os.environ), **self.crossed.uvicorn}
 
     def load(self) -> object:
-        """Import the application. An application that calls sys.exit while it is imported is one that cannot boot."""
+        """Import the application in a worker; what cannot be imported is exit code 3."""
         try:
-            return self._import()
+            return self.import_application()
         except SystemExit as end:
-            logging.getLogger("gunicorn.error").error("the application called sys.exit(%s) on import", end.code)  # noqa: TRY400 - nobody's mistake to trace
-            sys.exit(ExitCode.NEVER_READY)
-        except Exception:
-            if not self.cfg.preload_app:
-                raise  # in a worker: gunicorn reports it
-            traceback.print_exc()
-            sys.exit(ExitCode.NEVER_READY)
+            _boot_failed(f"the application called sys.exit({end.code}) on import")
+        except Exception as error:  # noqa: BLE001 - whatever the application raises
+            _boot_failed(error)
 
-    def _import(self) -> object:
+    def import_application(self) -> object:
         """Return the application; gunicorn itself does not know `module:object.attribute`, uvicorn does."""
         module, _, path = (self.app_uri or "").partition(":")
         first, _, rest = path.removesuffix("()").partition(".")
@@ -126,3 +130,12 @@ class LauncherApplication(WSGIApplication, _RunsOurArbiter):
 
         found = functools.reduce(getattr, rest.split("."), getattr(import_module(module), first))
         return found() if path.endswith("()") else found
+
+
+def _boot_failed(error: Exception | str) -> NoReturn:
+    """End this process: a worker leaves what happened to its arbiter, the arbiter says it."""
+    if life.current is not None:
+        life.current.boot_failed(error)
+    text = error if isinstance(error, str) else "".join(traceback.format_exception(error))
+    log.error("launcher.application_not_loaded", exception=text)
+    sys.exit(ExitCode.NEVER_READY)

@@ -1,0 +1,300 @@
+"""What does each worker do right now?
+
+Shared memory in an anonymous file: a header that the arbiter writes, and a slot for each worker that the worker writes
+and that can be read after it was killed. Whoever has the descriptor can open it; nobody waits for anybody. Every number
+is an aligned native word, stored and loaded at once, and whoever reads copes with text that is being written.
+
+Sparse: memory of a slot that was never used is never allocated. Even a read would allocate a page of it (tmpfs), so
+that `states` looks no further than at the slots that were used.
+"""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import os
+import struct
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import Protocol
+
+from launcher.crossing import anonymous_file
+from launcher.inflight import InFlight, in_flight
+
+SLOTS = 256
+
+_PAGE = 4096  # a multiple of every word; on hosts with larger pages only less sparse
+_SLOT_BYTES = 2 * _PAGE  # the record and the log in the first, the requests in flight in the second
+_BOARD_BYTES = _PAGE + SLOTS * _SLOT_BYTES
+_MAGIC = int.from_bytes(b"scores 1", "little")  # of this layout
+
+_USED = 5  # index of the header's word `used`
+
+_LOG = struct.Struct("@240s8xq")  # text, number: last, so that the number is there when the text is
+_LOG_AT = 1024  # of the slot; the rest of the page
+_LOG_LINES = (_PAGE - _LOG_AT) // _LOG.size
+_READINGS = 4  # of a slot that is being given to the next worker
+
+
+class Stage(IntEnum):
+    """How far a worker is, or was."""
+
+    EMPTY = 0
+    FORKED = 1
+    IMPORTING = 2
+    LIFESPAN = 3
+    READY = 4
+    DRAINING = 5
+
+
+class BoardState(IntEnum):
+    """How far the pool is."""
+
+    BOOTING = 0
+    SERVING = 1
+    DRAINING = 2
+    STOPPED = 3
+
+
+_STAGES = {int(stage): stage for stage in Stage}
+_STATES = {int(state): state for state in BoardState}
+
+
+class _Memory(Protocol):
+    words: memoryview[int]
+    reals: memoryview[float]  # the same memory
+
+
+class _Word:
+    """An integer (64 bits, signed) of the memory of its owner."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def __get__(self, owner: _Memory, _: type | None = None) -> int:
+        return owner.words[self.index]
+
+    def __set__(self, owner: _Memory, value: int) -> None:
+        owner.words[self.index] = value
+
+
+class _Real:
+    """A floating-point number of the memory of its owner."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def __get__(self, owner: _Memory, _: type | None = None) -> float:
+        return owner.reals[self.index]
+
+    def __set__(self, owner: _Memory, value: float) -> None:
+        owner.reals[self.index] = value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotState:
+    """What was in a slot at one instant. Instants are `time.monotonic()`'s, which processes of a host share.
+
+    A word that a dying worker's memory fault has overwritten is handed on as it is: nothing is killed by this pid.
+    """
+
+    index: int
+    pid: int
+    asked: int
+    retiring: bool
+    stage: Stage
+    forked_at: float
+    stage_since: float
+    heartbeat: float
+    lag_s: float
+    requests: int
+    generation: int
+    number: int
+    in_flight: tuple[InFlight, ...]
+    last_log: tuple[str, ...]
+
+
+class Slot:
+    """The live view of one worker's slot.
+
+    pid: of the worker.
+    asked: what the arbiter wants of it (0: nothing, 1: that it stops gracefully, 2: quickly).
+    retiring: it wants to be replaced.
+    forked_at, stage_since, heartbeat: `time.monotonic()`; 0.0 for not yet.
+    lag_s: how late the event loop was at the last heartbeat.
+    requests: how many were answered, at the last heartbeat.
+    generation, number: of the code (grows with each reload), of the worker (1, 2, 3 ... over the pool's life).
+    """
+
+    __slots__ = ("_header", "_sequence", "at", "counted", "index", "memory", "reals", "requests_at", "words")
+
+    pid = _Word(0)
+    asked = _Word(1)
+    generation = _Word(2)
+    number = _Word(3)
+    requests = _Word(4)
+    forked_at = _Real(8)
+    stage_since = _Real(9)
+    heartbeat = _Real(10)
+    lag_s = _Real(11)
+    _RETIRING, _STAGE = 16, 17
+
+    def __init__(self, memory: mmap.mmap, index: int) -> None:
+        """Look at slot `index` of a board's memory."""
+        self.memory, self.index, self.at = memory, index, _PAGE + index * _SLOT_BYTES
+        self.requests_at = self.at + _PAGE  # of those in flight
+        self._header: memoryview[int] = memoryview(memory)[:_PAGE].cast("q")
+        record = memoryview(memory)[self.at : self.at + _LOG_AT]
+        self.words: memoryview[int] = record.cast("q")
+        self.reals: memoryview[float] = record.cast("d")
+        self.counted: Callable[[], int] = lambda: 0  # `inflight.watched` puts its own in place
+        self._sequence: Iterator[int] | None = None
+
+    @property
+    def retiring(self) -> bool:
+        """Whether the worker wants to be replaced."""
+        return bool(self.words[self._RETIRING])
+
+    @retiring.setter
+    def retiring(self, value: bool) -> None:
+        self.words[self._RETIRING] = value
+
+    @property
+    def stage(self) -> Stage:
+        """How far the worker is; FORKED, of which nothing follows, for what no stage is (a memory fault)."""
+        return _STAGES.get(self.words[self._STAGE], Stage.FORKED)
+
+    @stage.setter
+    def stage(self, stage: Stage) -> None:
+        self.stage_since = time.monotonic()
+        self.words[self._STAGE] = stage
+
+    def clear(self, *, generation: int, number: int) -> None:
+        """Make it a new worker's, before the fork: nothing of the worker before is left, stage FORKED."""
+        self.number = 0  # first and, anew, last: by it `read` knows that all it has read is of one worker
+        self.memory[self.at : self.at + _SLOT_BYTES] = bytes(_SLOT_BYTES)
+        self._sequence = None
+        self.generation = generation
+        self.forked_at = time.monotonic()
+        self.stage = Stage.FORKED
+        self.number = number
+        self._header[_USED] = max(self._header[_USED], self.index + 1)
+
+    def free(self) -> None:
+        """Give it back, after the worker was reaped."""
+        self.stage = Stage.EMPTY
+
+    def beat(self, lag_s: float, requests: int | None = None) -> None:
+        """Say that the event loop goes round. `requests`: so far; None for what `inflight.watched` has counted."""
+        self.lag_s = lag_s
+        self.requests = self.counted() if requests is None else requests
+        self.heartbeat = time.monotonic()
+
+    def keep_log(self, line: str) -> None:
+        """Keep a line (its first 240 bytes) for the report of a death. The oldest of twelve gives way."""
+        if self._sequence is None:  # in the worker, and again in one that opens the board a second time
+            self._sequence = itertools.count(max((number for number, _ in self._log()), default=0) + 1)
+        number = next(self._sequence)  # of one piece: lines come from several threads
+        at = self.at + _LOG_AT + number % _LOG_LINES * _LOG.size
+        _LOG.pack_into(self.memory, at, line.encode(errors="replace"), number)
+
+    def read(self) -> SlotState:
+        """Return what is in the slot; EMPTY while it is being cleared. Never raises, never mixes two workers."""
+        for _ in range(_READINGS):
+            number, state = self.number, self._read()
+            if number == state.number == self.number and (number or state.stage is Stage.EMPTY):
+                return state
+        return replace(self._read(), stage=Stage.EMPTY)
+
+    def _read(self) -> SlotState:
+        return SlotState(
+            index=self.index,
+            pid=self.pid,
+            asked=self.asked,
+            retiring=self.retiring,
+            stage=self.stage,
+            forked_at=self.forked_at,
+            stage_since=self.stage_since,
+            heartbeat=self.heartbeat,
+            lag_s=self.lag_s,
+            requests=self.requests,
+            generation=self.generation,
+            number=self.number,
+            in_flight=in_flight(self.memory, self.requests_at),
+            last_log=tuple(text.rstrip(b"\0").decode(errors="ignore") for _, text in sorted(self._log())),
+        )
+
+    def _log(self) -> Iterator[tuple[int, bytes]]:
+        """Yield number and text of each line kept. One that is being written has another number a moment later."""
+        start = self.at + _LOG_AT
+        for at in range(start, start + _LOG_LINES * _LOG.size, _LOG.size):
+            text, number = _LOG.unpack_from(self.memory, at)
+            if number > 0 and (text, number) == _LOG.unpack_from(self.memory, at):
+                yield number, text
+
+
+class Board:
+    """A pool's scoreboard, in the process that made it or in one that has its descriptor.
+
+    arbiter_pid, wanted: who the arbiter is, how many workers there are to be.
+    generation, restarts: of the code, of workers that died.
+    heartbeat: `time.monotonic()` of the arbiter's loop.
+    used: how many slots, from the first, were ever used.
+    """
+
+    arbiter_pid = _Word(1)
+    wanted = _Word(2)
+    generation = _Word(3)
+    restarts = _Word(4)
+    used = _Word(_USED)
+    heartbeat = _Real(8)
+    _STATE = 16
+
+    def __init__(self, fd: int) -> None:
+        """Map the file behind `fd`, which has to be a board's."""
+        self.fd = fd
+        self.memory = mmap.mmap(fd, _BOARD_BYTES)
+        header = memoryview(self.memory)[:_PAGE]
+        self.words: memoryview[int] = header.cast("q")
+        self.reals: memoryview[float] = header.cast("d")
+        self._slots: dict[int, Slot] = {}
+
+    @classmethod
+    def create(cls) -> Board:
+        """Return a new, empty board. Its descriptor is not inheritable. Raises OSError."""
+        fd = anonymous_file("launcher-scoreboard", b"")
+        os.ftruncate(fd, _BOARD_BYTES)
+        board = cls(fd)
+        board.words[0] = _MAGIC
+        return board
+
+    @classmethod
+    def open(cls, fd: int) -> Board:
+        """Return the board behind a descriptor that was handed over. Raises OSError or ValueError if it is none."""
+        board = cls(fd)
+        if board.words[0] != _MAGIC:
+            raise ValueError(f"descriptor {fd} is no scoreboard")
+        return board
+
+    @property
+    def state(self) -> BoardState:
+        """How far the pool is."""
+        return _STATES.get(self.words[self._STATE], BoardState.BOOTING)
+
+    @state.setter
+    def state(self, state: BoardState) -> None:
+        self.words[self._STATE] = state
+
+    def slot(self, index: int) -> Slot:
+        """Return the view of slot `index` (0 to SLOTS - 1; IndexError), always the same."""
+        if not 0 <= index < SLOTS:
+            raise IndexError(f"slot {index} of {SLOTS}")
+        return self._slots.get(index) or self._slots.setdefault(index, Slot(self.memory, index))
+
+    def states(self) -> list[SlotState]:
+        """Return what the slots hold that are not EMPTY."""
+        slots = map(self.slot, range(min(self.used, SLOTS)))
+        states = [slot.read() for slot in slots if slot.stage is not Stage.EMPTY]
+        return [state for state in states if state.stage is not Stage.EMPTY]

@@ -1,0 +1,111 @@
+"""What does gunicorn's configuration say about the pool, and how is it read again?
+
+The user's own configuration (gunicorn.conf.py, GUNICORN_CMD_ARGS) may say otherwise than the launcher: what gunicorn
+made of all of them counts.
+"""
+
+# mypy: allow-untyped-calls
+# gunicorn ships no types, and what we inherit from it is called here.
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Any
+
+from launcher.errors import UsageError
+from launcher.serving.gunicorn.forked import adopt
+from launcher.serving.rules import Rules
+
+if TYPE_CHECKING:
+    from launcher.serving.gunicorn.arbiter import LauncherArbiter
+
+
+class Configuration:
+    """The configuration in force, and the one before while a reload tries a new one."""
+
+    def __init__(self, arbiter: LauncherArbiter) -> None:
+        """Read nothing yet."""
+        self._arbiter = arbiter
+        self._before: Any = None
+
+    def rules(self) -> Rules:
+        """Return what was decided about the pool, with what gunicorn's configuration says."""
+        cfg, rules = self._arbiter.cfg, self._arbiter.crossed.rules
+        return dataclasses.replace(
+            rules,
+            workers=max(1, cfg.workers),
+            worker_timeout_s=float(cfg.timeout),
+            graceful_timeout_s=float(cfg.graceful_timeout),
+        )
+
+    def certificates(self) -> list[str]:
+        """Return the files whose change is a reason to reload: certificate, key."""
+        cfg = self._arbiter.cfg
+        return [path for path in (cfg.certfile, cfg.keyfile) if path] if cfg.is_ssl else []
+
+    def load_new(self) -> None:
+        """Read it again. Raises UsageError, and nothing has changed."""
+        arbiter, before = self._arbiter, self._arbiter.cfg
+        environ = dict(os.environ)
+        self._put_back_environment(before)
+        try:
+            arbiter.app.reload()
+        except SystemExit as end:
+            arbiter.app.cfg = before
+            os.environ.clear()
+            os.environ.update(environ)
+            raise UsageError(f"gunicorn's configuration ends with {end.code}; its message stands above") from None
+        self._before = before
+        self._take(arbiter.app.cfg, before)
+        arbiter.cfg.on_reload(arbiter)
+
+    def keep_new(self) -> None:
+        """Forget the one before."""
+        self._before = None
+
+    def keep_old(self) -> None:
+        """Take the one before back."""
+        if self._before is not None:
+            new, self._before = self._arbiter.cfg, self._before
+            self._put_back_environment(new)
+            self._arbiter.app.cfg = self._before
+            self._take(self._before, new)
+            self._before = None
+
+    def prepare(self) -> None:
+        """Put our hooks before the user's."""
+        cfg = self._arbiter.cfg
+        post_fork, post_worker_init = cfg.post_fork, cfg.post_worker_init
+
+        def begin(server: Any, worker: Any) -> None:
+            if self._arbiter.child is not None:
+                self._arbiter.child.begin()
+            post_fork(server, worker)
+
+        def initialised(worker: Any) -> None:
+            adopt(worker)
+            post_worker_init(worker)
+
+        if not getattr(post_fork, "of_the_launcher", False):
+            begin.of_the_launcher = True  # type: ignore[attr-defined]  # a function's own attribute
+            cfg.set("post_fork", begin)
+            cfg.set("post_worker_init", initialised)
+
+    def _take(self, cfg: Any, before: Any) -> None:
+        """Let the arbiter run with `cfg`. A scaled pool keeps its size, unless `cfg` has another than `before`."""
+        arbiter = self._arbiter
+        wanted = arbiter.loop.pool.wanted
+        arbiter.setup(arbiter.app)
+        arbiter.log.reopen_files()
+        arbiter.loop.pool.adopt(self.rules())
+        arbiter.loop.pool.scale(cfg.workers if cfg.workers != before.workers else wanted)
+
+    @staticmethod
+    def _put_back_environment(cfg: Any) -> None:
+        """Undo `raw_env`, as gunicorn does before it reads its configuration again."""
+        for name in cfg.env:
+            if name in cfg.env_orig:
+                os.environ[name] = cfg.env_orig[name]
+            else:
+                os.environ.pop(name, None)

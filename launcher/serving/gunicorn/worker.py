@@ -1,0 +1,80 @@
+"""What does a uvicorn worker of gunicorn's get to know beyond what uvicorn-worker hands on?"""
+
+# mypy: allow-untyped-calls
+# gunicorn ships no types, and what we inherit from it is called here.
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any
+
+from uvicorn_worker import UvicornWorker
+
+from launcher.errors import ExitCode
+from launcher.serving.workers import life
+from launcher.serving.workers.closing import SHARE_FOR_REQUESTS
+from launcher.serving.workers.life import Life
+from launcher.serving.workers.server import PoolServer
+
+
+class Worker(UvicornWorker):
+    """uvicorn-worker's class, as a worker of the pool; without one (`life.current`), as gunicorn runs it."""
+
+    knows_the_pool = True
+    life: Life | None = None
+
+    def __init__(self, *args: Any) -> None:
+        """Make uvicorn's configuration."""
+        app, cfg = args[3], args[5]
+        self.CONFIG_KWARGS = {
+            **type(self).CONFIG_KWARGS,
+            "root_path": cfg.root_path or "",
+            "timeout_graceful_shutdown": cfg.graceful_timeout * SHARE_FOR_REQUESTS,
+            **getattr(app, "uvicorn_options", {}),
+        }
+        super().__init__(*args)
+
+    def init_process(self) -> None:
+        """Import the application and serve. In here, gunicorn changes the user."""
+        self.life = life.current
+        if self.life is None:
+            super().init_process()
+            return
+        with self.life.booting():
+            super().init_process()
+
+    def init_signals(self) -> None:
+        """Set handlers. uvicorn-worker resets all, SIGABRT among them; it comes after the change of user."""
+        super().init_signals()
+        if self.life is not None:
+            self.life.again()
+
+    def run(self) -> None:
+        """Serve. uvicorn raises the signal that ended it again: left to kill us, it would skip `worker_exit` hooks."""
+        if self.life is None:
+            for signum in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(signum, lambda *_: sys.exit(0))
+        self._load()
+        super().run()
+
+    async def _serve(self) -> None:
+        """Serve in the event loop."""
+        if self.life is None:
+            await super()._serve()
+            return
+        await PoolServer(self.config, self.life, self.life.rules).serve(self.sockets)
+
+    def _load(self) -> None:
+        """Make what uvicorn would make in its loop, where a failure (TLS files) is one of a running worker to gunicorn.
+
+        gunicorn starts such a worker again and again; one that cannot boot is exit code 3.
+        """
+        self.config.app = self.wsgi
+        try:
+            self.config.load()
+        except Exception as error:
+            if self.life is not None:
+                self.life.boot_failed(error)
+            self.log.exception("the worker could not boot")
+            sys.exit(ExitCode.NEVER_READY)

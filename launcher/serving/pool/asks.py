@@ -1,0 +1,44 @@
+"""What does the monitor ask of the pool?
+
+Over the event channel, which can say what signals cannot: which worker, how many, and what came of it. The answer to
+an ask is sent when its outcome is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from launcher.channel import Channel
+from launcher.errors import ExitCode
+from launcher.serving.pool.decisions import Pool
+from launcher.serving.pool.rolling import Answer
+
+
+def hear(pool: Pool, channel: Channel) -> None:
+    """Carry out everything that has been asked."""
+    for message in channel.receive():
+        if "ask" in message:
+            _carry_out(pool, message, _answer_to(channel, message.get("id")))
+
+
+def _answer_to(channel: Channel, number: object) -> Answer:
+    def answer(code: int, because: str) -> None:
+        channel.send({"answer": number, "code": int(code), "because": because})
+
+    return answer
+
+
+def _carry_out(pool: Pool, message: Mapping[str, Any], answer: Answer) -> None:
+    match message:
+        case {"ask": "reload"}:
+            pool.reload(answer)
+        case {"ask": "scale", "workers": int(workers)} if workers > 0:
+            pool.scale(workers, answer)
+        case {"ask": "recycle", "pid": int(pid)}:
+            pool.recycle(pid, str(message.get("because", "asked")), answer)
+        case {"ask": "stop"}:
+            pool.stop("asked", quick=bool(message.get("quick")))
+            answer(ExitCode.OK, "")
+        case _:
+            answer(ExitCode.USAGE, f"nothing that can be asked: {dict(message)}")

@@ -1,0 +1,298 @@
+"""What happens to the pool next?
+
+The same for every server: workers are started, watched, replaced and stopped by one machine of states. A server's
+loop calls `step` and sleeps for `pause_s`; nothing in here waits. What a server does differently is in its `Hands`.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from launcher.errors import ExitCode, LauncherError
+from launcher.scoreboard import SLOTS, Board, BoardState, Slot, SlotState, Stage
+from launcher.serving.evidence import Evidence
+from launcher.serving.pool.deaths import OomCounter, Verdict, ending, judge
+from launcher.serving.pool.hangs import Hangs, strike
+from launcher.serving.pool.members import Intent, Member, Members
+from launcher.serving.pool.obituaries import Obituaries
+from launcher.serving.pool.restarts import Restarts
+from launcher.serving.pool.rolling import Answer, Rolling
+from launcher.serving.pool.stopping import Stopping
+from launcher.serving.pool.voice import Voice
+from launcher.serving.rules import Rules
+
+_BUSY_S, _IDLE_S = 0.05, 1.0  # between two turns of the loop
+_LIFETIME_JITTER = 0.1  # of the longest life: workers that started together are not replaced together
+
+
+class Hands(Protocol):
+    """What a server does for the pool. Nothing here may wait."""
+
+    def start_worker(self, slot: Slot, evidence: Evidence, generation: int) -> int:
+        """Start a process for `slot` and return its pid. Raises OSError."""
+
+    def can_start(self) -> bool:
+        """Tell whether workers can be started yet. Raises LauncherError when they never can; then it is begun anew."""
+
+    def send(self, pid: int, number: int) -> None:
+        """Send a signal to a worker; one that is gone is no error."""
+
+    def stop_listening(self) -> None:
+        """Close our own copies of the listeners."""
+
+    def load_new(self) -> None:
+        """A reload begins: read what the next workers are to run. Raises anything; then nothing has changed."""
+
+    def new_is_ready(self) -> bool:
+        """Tell whether workers of the new generation can be started. Raises anything when they never can."""
+
+    def keep_new(self) -> None:
+        """The reload went well."""
+
+    def keep_old(self) -> None:
+        """The reload went wrong: what was read before holds."""
+
+    def resized(self, wanted: int) -> None:
+        """Another number of workers is wanted."""
+
+
+def no_answer(_code: int, _because: str) -> None:
+    """Nobody waits for the outcome."""
+
+
+class Pool:
+    """The workers of one server."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        board: Board,
+        hands: Hands,
+        voice: Voice,
+        oom: OomCounter,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin without workers; `step` starts them."""
+        self.rules, self.board, self.hands, self.voice, self.oom = rules, board, hands, voice, oom
+        self.wanted = rules.workers
+        self.generation = 1
+        self.members = Members()
+        self.restarts = Restarts(first=rules.workers, intensity=rules.intensity(rules.workers))
+        self.rolling = Rolling()
+        self.hangs = Hangs(rules)
+        self.stopping: Stopping | None = None
+        self.outcome: ExitCode | None = None
+        self.clock = clock
+        self.now = clock()
+        self._started = 0
+        self._pause = _BUSY_S
+        self.obituaries = Obituaries(voice)
+        self._waiting: list[tuple[int, Answer]] = []
+
+    # What the loop does.
+
+    def step(self) -> None:
+        """Look at every worker, and do what can be done now."""
+        self.now = self.clock()
+        self.hangs.look(self.now, self._pause)
+        for member in self.members:
+            self._observe(member)
+            self._check_hang(member)
+        if self.stopping is not None:
+            self.stopping.step(self, self.now)
+        else:
+            self._keep_up()
+        self._publish()
+
+    def pause_s(self) -> float:
+        """Return how long the loop may sleep."""
+        self._pause = self._next_pause()
+        return self._pause
+
+    def died(self, pid: int, status: int) -> Member | None:
+        """Take note of a worker that was reaped with this wait status; None for other children: no concern of ours."""
+        if (member := self.members.find(pid)) is None:
+            return None
+        self.now = self.clock()
+        self._observe(member)
+        self.members.remove(pid)
+        state, written = member.slot.read(), member.evidence.read()
+        verdict = judge(member, status, self.oom)
+        member.evidence.close()
+        member.slot.free()
+        self._record(member, status, verdict, state, written)
+        if self.stopping is None:
+            how = ", ".join(f"{name} {value}" for name, value in ending(status).items())
+            self.rolling.member_died(self, member, f"the new worker could not start ({how})", written)
+        return member
+
+    def _record(self, member: Member, status: int, verdict: Verdict, state: SlotState, written: str) -> None:
+        if verdict is Verdict.STOPPED:
+            self.obituaries.stopped(member, status, written)
+            return
+        self.board.restarts += 1
+        if not member.ready:
+            pause = self.restarts.boot_failed(self.now)
+            self.obituaries.boot_failed(member, status, verdict, state, written, pause)
+            return
+        if verdict is not Verdict.HANG:
+            self.restarts.died(self.now)
+        self.obituaries.lost(member, status, verdict, state, written, self.now)
+
+    # What people and the monitor ask for.
+
+    def reload(self, answer: Answer = no_answer) -> None:
+        """Replace every worker by one with the new code and configuration."""
+        if self.stopping is None:
+            self.rolling.begin_reload(self, answer)
+        else:
+            answer(ExitCode.BUG, "the pool stops")
+
+    def scale(self, wanted: int, answer: Answer = no_answer) -> None:
+        """Have so many workers, at least one; `answer` is called when so many are ready."""
+        wanted = min(max(1, wanted), SLOTS // 2)
+        if self.stopping is not None:
+            answer(ExitCode.BUG, "the pool stops")
+            return
+        if wanted != self.wanted:
+            self.wanted = wanted
+            self.hands.resized(wanted)
+            self.voice.say("launcher.pool_resized", wanted=wanted)
+        self._waiting.append((wanted, answer))
+
+    def adopt(self, rules: Rules) -> None:
+        """Go by other rules from now on; their number of workers is `scale`'s to take."""
+        self.rules = self.hangs.rules = rules
+
+    def recycle(self, pid: int, because: str, answer: Answer = no_answer) -> None:
+        """Replace one worker, its replacement ready first."""
+        member = self.members.find(pid)
+        if member is None or member.intent is not None or self.stopping is not None:
+            answer(ExitCode.USAGE, f"{pid} is no worker that could be replaced")
+        else:
+            self.rolling.enqueue(member, Intent.RECYCLE, because, answer)
+
+    def stop(self, because: str, *, quick: bool = False, delayed: bool = True) -> None:
+        """Begin to stop, after the drain delay unless told otherwise; called again, hurry."""
+        self.now = self.clock()
+        if self.stopping is not None:
+            self.stopping.hasten(self, self.now, quick=quick)
+            return
+        delay = self.rules.drain_delay_s if delayed and not quick and self.members.serving else 0.0
+        self.voice.say("launcher.pool_draining", because=because, delay_s=delay)
+        self._begin_to_stop(Stopping(until=self.now + delay, quick=quick))
+
+    def may_start(self) -> bool:
+        """Tell whether a worker may be started now."""
+        return self.restarts.may_start(self.now, len(self.members.booting))
+
+    def start_worker(self) -> Member | None:
+        """Start a worker; None: the system, or a hook of the user's, would not (said, and tried again later)."""
+        slot = self.board.slot(self.members.free_index(SLOTS))
+        self._started += 1
+        slot.clear(generation=self.generation, number=self._started)
+        evidence = Evidence.create()
+        try:
+            pid = self.hands.start_worker(slot, evidence, self.generation)
+        except Exception as error:  # noqa: BLE001 - `pre_fork` is the user's
+            evidence.close()
+            slot.free()
+            pause = self.restarts.boot_failed(self.now)
+            self.voice.warn("launcher.worker_not_started", because=str(error), again_in_s=round(pause, 1))
+            return None
+        slot.pid = pid
+        member = Member(pid, slot, evidence, self.generation, self._started, self.now)
+        self.members.add(member)
+        self.voice.say("launcher.worker_started", pid=pid, slot=slot.index, generation=self.generation)
+        return member
+
+    def ask_to_leave(self, member: Member, intent: Intent, *, quick: bool = False) -> None:
+        """Ask a worker to finish what it has and end; asked again with `quick`, to end now."""
+        if member.doomed is not None or (member.leaving is not None and member.quick >= quick):
+            return
+        member.intent = intent if member.intent is None else member.intent
+        member.leaving, member.quick = self.now, quick
+        member.slot.asked = 2 if quick else 1
+        self.hands.send(member.pid, signal.SIGTERM)
+
+    def _observe(self, member: Member) -> None:
+        slot = member.slot
+        if not member.ready and slot.stage >= Stage.READY:
+            member.ready = True
+            self.restarts.became_ready()
+            self.obituaries.became_ready()
+            self.board.state = max(self.board.state, BoardState.SERVING)
+            took = round(slot.stage_since - member.started, 3)
+            self.voice.say("launcher.worker_ready", pid=member.pid, slot=slot.index, boot_s=took)
+        if member.ready and member.intent is None and (because := self._worn_out(member)):
+            self.rolling.enqueue(member, Intent.RECYCLE, because, no_answer)
+
+    def _worn_out(self, member: Member) -> str:
+        longest = self.rules.max_worker_lifetime_s
+        if member.slot.retiring:
+            return "max-requests"
+        early = random.Random(member.number).uniform(0, _LIFETIME_JITTER)  # noqa: S311 - no secret; the same each time we look
+        return "max-worker-lifetime" if longest and self.now - member.started > longest * (1 - early) else ""
+
+    def _check_hang(self, member: Member) -> None:
+        if member.doomed is None and (found := self.hangs.hanging(member, self.now)):
+            intent, silent = found
+            member.intent = intent if member.intent is None else member.intent
+            stage = "draining" if member.leaving is not None else member.stage.name.lower()
+            self.voice.warn("launcher.worker_hung", pid=member.pid, stage=stage, silent_s=round(silent, 1))
+            strike(member, self.now, self.hands.send)
+        elif member.doomed is not None:
+            strike(member, self.now, self.hands.send)
+
+    def _keep_up(self) -> None:
+        ready, booting = len(self.members.serving), len(self.members.booting)
+        if (end := self.restarts.giving_up(self.now, ready=ready, booting=booting)) is not None:
+            self.voice.warn("launcher.pool_gave_up", because=end.because, code=int(end.code))
+            self._begin_to_stop(Stopping(until=self.now, code=end.code))
+            return
+        self.rolling.step(self)
+        self._fit()
+
+    def _fit(self) -> None:
+        """Start what is missing, retire the oldest of what is too many; one process above the number at most."""
+        missing = self.wanted + self.rolling.extra - len(self.members.active)
+        while missing > 0 and len(self.members) <= self.wanted and self.may_start() and self._can_start():
+            if self.start_worker() is None:
+                break
+            missing -= 1
+        if missing < 0 and not self.members.booting:
+            self.ask_to_leave(self.members.serving[0], Intent.SCALE)
+
+    def _can_start(self) -> bool:
+        try:
+            return self.hands.can_start()
+        except LauncherError as error:
+            pause = self.restarts.nothing_boots(self.now)
+            facts = {"exception": error.detail} if error.detail else {}
+            self.voice.warn("launcher.worker_not_started", because=error.message, again_in_s=round(pause, 1), **facts)
+            return False
+
+    def _publish(self) -> None:
+        self.board.heartbeat, self.board.wanted, self.board.generation = self.now, self.wanted, self.generation
+        ready = len(self.members.serving)
+        done = [one for one in self._waiting if one[0] != self.wanted or (ready == one[0] == len(self.members))]
+        self._waiting = [one for one in self._waiting if one not in done]
+        for wanted, answer in done:
+            answer(*((ExitCode.OK, "") if wanted == self.wanted else (ExitCode.BUG, "another number was asked for")))
+
+    def _next_pause(self) -> float:
+        if self.stopping is not None or self.members.booting or any(member.intent for member in self.members):
+            return _BUSY_S
+        short = len(self.members.active) < self.wanted
+        if (short or self.rolling.busy or self._waiting) and self.restarts.not_before > self.now:
+            return min(_IDLE_S, max(_BUSY_S, self.restarts.not_before - self.now))
+        return _BUSY_S if short or self.rolling.busy or self._waiting else _IDLE_S
+
+    def _begin_to_stop(self, stopping: Stopping) -> None:
+        self.stopping = stopping
+        self.rolling.drop()
+        stopping.step(self, self.now)

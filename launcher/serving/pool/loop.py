@@ -1,0 +1,112 @@
+"""What is done in each turn of a server's loop?
+
+The same for both servers. Nothing in here may end the server: a fault of ours is said, and the next turn comes.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from launcher.channel import Channel
+from launcher.limits.oom import oom_kills
+from launcher.log import log
+from launcher.notify import Notifier
+from launcher.scoreboard import Board
+from launcher.serving import metrics_files
+from launcher.serving.certificates import CertificateWatch
+from launcher.serving.crossed import Crossed
+from launcher.serving.pool.alarm import Alarm
+from launcher.serving.pool.asks import hear
+from launcher.serving.pool.deaths import OomCounter
+from launcher.serving.pool.decisions import Hands, Pool
+from launcher.serving.pool.voice import Voice
+from launcher.serving.rules import Rules
+
+_EXTEND_EVERY_S = 10.0  # systemd's patience with a start, until the first worker is ready
+_FAULTS = 20  # of the same loop that are said: the log of a fault in each turn would be the next fault
+
+
+@dataclass(slots=True)
+class Loop:
+    """The pool, and who looks at it or speaks to it."""
+
+    pool: Pool
+    alarm: Alarm
+    notifier: Notifier
+    certificates: CertificateWatch
+    channel: Channel | None = None
+    metrics: Path | None = None  # prometheus_client's folder
+    _faults: int = 0
+    _told: str = field(default="")
+    _reloading: bool = False
+    _extend_at: float = 0.0
+
+    def wait(self) -> None:
+        """Sleep until something happens or is due."""
+        channel = self.channel
+        watched = () if channel is None or channel.gone else (channel.fileno(),)  # gone, it could be read for ever
+        self.alarm.wait(self.pool.pause_s(), *watched)
+
+    def turn(self) -> None:
+        """Do what is due."""
+        try:
+            if self.channel is not None:
+                hear(self.pool, self.channel)
+            if self.certificates.changed(self.pool.clock()):
+                log.info("launcher.certificate_changed")
+                self.pool.reload()
+            self.pool.step()
+            self._tell_systemd()
+        except Exception:  # noqa: BLE001 - a fault of ours takes nothing healthy down with it
+            self._faults += 1
+            if self._faults <= _FAULTS:
+                log.error("launcher.pool_fault", exception=traceback.format_exc())
+
+    def died(self, pid: int, status: int) -> None:
+        """Take note of a child that was reaped with this wait status."""
+        member = self.pool.died(pid, status)
+        if member is not None and self.metrics is not None:
+            metrics_files.mark_dead(self.metrics, member.slot.index)
+
+    def _tell_systemd(self) -> None:
+        pool = self.pool
+        self.notifier.watchdog()
+        status = f"{len(pool.members.serving)} of {pool.wanted} workers ready"
+        if pool.stopping is not None:
+            if self._told != "stopping":
+                self._told = "stopping"
+                self.notifier.stopping()
+        elif pool.rolling.reload is not None and not self._reloading and self._told:
+            self._reloading = True
+            self.notifier.reloading()
+        elif pool.members.serving and (not self._told or (self._reloading and pool.rolling.reload is None)):
+            self._told, self._reloading = status, False
+            self.notifier.ready(status)
+        elif not self._told and pool.now >= self._extend_at:
+            self._extend_at = pool.now + _EXTEND_EVERY_S
+            self.notifier.extend(pool.rules.startup_timeout_s + _EXTEND_EVERY_S, status)
+        elif self._told and self._told != status:
+            self._told = status
+            self.notifier.status(status)
+
+
+def make_loop(crossed: Crossed, rules: Rules, hands: Hands, certificates: Sequence[str]) -> Loop:
+    """Return the loop of this process with a pool that has no workers yet; call it in the main thread."""
+    channel = Channel(crossed.channel_fd) if crossed.channel_fd is not None else None
+    board = Board.create() if crossed.board_fd is None else Board.open(crossed.board_fd)
+    board.arbiter_pid = os.getpid()
+    pool = Pool(rules, board, hands, Voice(channel), OomCounter(oom_kills))
+    if metrics := metrics_files.metrics_folder():
+        metrics_files.wipe(metrics)
+    return Loop(
+        pool=pool,
+        alarm=Alarm(),
+        notifier=crossed.notifier,
+        certificates=CertificateWatch(certificates),
+        channel=channel,
+        metrics=metrics,
+    )

@@ -1,0 +1,171 @@
+"""Which worker is replaced now?
+
+One at a time, its replacement ready before it goes, and gone before the next one begins: never more than N + 1
+processes. A machine of states that the server's loop steps; it never waits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from launcher.errors import ExitCode
+from launcher.serving.pool.members import Intent, Member
+
+if TYPE_CHECKING:
+    from launcher.serving.pool.decisions import Pool
+
+Answer = Callable[[int, str], None]
+
+
+@dataclass(slots=True)
+class Replacing:
+    """One replacement. `new` is None until it is started; `answer` is called with (exit code, reason) at its end."""
+
+    old: Member
+    intent: Intent
+    because: str
+    answer: Answer
+    new: Member | None = None
+
+
+@dataclass(slots=True)
+class Reload:
+    """A reload under way; `answer` is called with (exit code, reason) when it is over."""
+
+    answer: Answer
+    prepared: bool = False
+    replaced: int = 0
+
+
+@dataclass(slots=True)
+class Rolling:
+    """What is replaced, and what waits for its turn."""
+
+    queue: deque[Replacing] = field(default_factory=deque)
+    current: Replacing | None = None
+    reload: Reload | None = None
+    again: Answer | None = None  # a reload was asked for during a reload: the code may have changed once more
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is under way or waits."""
+        return bool(self.current or self.queue or self.reload)
+
+    @property
+    def extra(self) -> int:
+        """How many workers there may be above the wanted number: the replacement, until the old one is asked to go."""
+        one = self.current
+        return int(one is not None and one.new is not None and one.old.intent is None)
+
+    def enqueue(self, old: Member, intent: Intent, because: str, answer: Answer) -> None:
+        """Let a worker be replaced when its turn comes; one that waits already is not replaced twice."""
+        waiting = (*self.queue, *([self.current] if self.current else []))
+        if not any(one.old is old for one in waiting):
+            self.queue.append(Replacing(old, intent, because, answer))
+
+    def begin_reload(self, pool: Pool, answer: Answer) -> None:
+        """Load what is new and replace every worker; a reload under way is followed by another one."""
+        if self.reload is not None:
+            self.again = answer
+            return
+        pool.voice.say("launcher.pool_reloading", generation=pool.generation + 1)
+        self.reload = Reload(answer)
+        try:
+            pool.hands.load_new()
+        except Exception as error:  # noqa: BLE001 - whatever the user's configuration raises
+            self._fail(pool, f"the new configuration cannot be used: {error}", "")
+
+    def step(self, pool: Pool) -> None:
+        """Do what can be done now."""
+        if self.reload is not None and not self.reload.prepared and not self._prepare(pool, self.reload):
+            return
+        while self.current is None and self.queue:
+            one = self.queue.popleft()
+            if one.old in pool.members and one.old.intent is None:
+                self.current = one
+            else:
+                one.answer(ExitCode.OK, "it was gone already")
+        if self.current is not None:
+            self._replace(pool, self.current)
+        elif self.reload is not None:
+            self._finish(pool, self.reload)
+
+    def member_died(self, pool: Pool, member: Member, why: str, exception: str) -> None:
+        """Take note: a replacement that could not boot ends a reload, and is tried again otherwise."""
+        one = self.current
+        if one is None or one.new is not member:
+            return
+        one.new = None
+        if member.ready:
+            return
+        if one.intent is Intent.RELOAD:
+            self._fail(pool, why, exception)
+        else:
+            self.current = None
+            self.queue.append(one)
+
+    def drop(self) -> None:
+        """Forget everything: the pool stops."""
+        pending = [*self.queue, *([self.current] if self.current else [])]
+        answers = [one.answer for one in pending] + ([self.reload.answer] if self.reload else [])
+        self.queue.clear()
+        self.current = self.reload = self.again = None
+        for answer in answers:
+            answer(ExitCode.BUG, "the pool stops")
+
+    def _prepare(self, pool: Pool, reload: Reload) -> bool:
+        try:
+            reload.prepared = pool.hands.new_is_ready()
+        except Exception as error:  # noqa: BLE001 - whatever the application raises
+            self._fail(pool, f"the new code cannot be loaded: {error}", getattr(error, "detail", ""))
+            return False
+        if reload.prepared:
+            pool.generation += 1
+            for old in pool.members.active:
+                self.enqueue(old, Intent.RELOAD, "reload", lambda *_: None)
+        return reload.prepared
+
+    def _replace(self, pool: Pool, one: Replacing) -> None:
+        if one.new is None:
+            if one.old not in pool.members or one.old.intent is not None:
+                self._done(pool, one)  # it died meanwhile: the pool fills the gap by itself
+            elif len(pool.members) <= pool.wanted and pool.may_start():
+                one.new = pool.start_worker()
+        elif one.old not in pool.members:
+            self._done(pool, one)
+        elif one.new.ready and one.old.intent is None:
+            pool.ask_to_leave(one.old, one.intent)
+
+    def _done(self, pool: Pool, one: Replacing) -> None:
+        self.current = None
+        if self.reload is not None and one.intent is Intent.RELOAD:
+            self.reload.replaced += 1
+        elif one.new is not None:
+            pool.voice.say("launcher.worker_recycled", pid=one.old.pid, because=one.because, by=one.new.pid)
+        one.answer(ExitCode.OK, "")
+
+    def _finish(self, pool: Pool, reload: Reload) -> None:
+        pool.hands.keep_new()
+        pool.voice.say("launcher.pool_reloaded", generation=pool.generation, replaced=reload.replaced)
+        self._end(pool, reload, ExitCode.OK, "")
+
+    def _fail(self, pool: Pool, because: str, exception: str) -> None:
+        reload = self.reload or Reload(lambda *_: None)
+        current = pool.generation + (not reload.prepared)
+        kept = [member for member in pool.members.serving if member.generation < current]
+        (pool.hands.keep_new if reload.replaced else pool.hands.keep_old)()
+        self.queue = deque(one for one in self.queue if one.intent is not Intent.RELOAD)
+        self.current = None
+        facts = {"exception": exception} if exception else {}
+        pool.voice.warn("launcher.reload_failed", because=because, replaced=reload.replaced, kept=len(kept), **facts)
+        self._end(pool, reload, ExitCode.NEVER_READY, because)
+
+    def _end(self, pool: Pool, reload: Reload, code: ExitCode, because: str) -> None:
+        self.reload = None
+        reload.answer(code, because)
+        if (again := self.again) is not None:
+            self.again = None
+            self.begin_reload(pool, again)

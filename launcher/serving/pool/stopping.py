@@ -1,0 +1,55 @@
+"""How does the pool stop?
+
+Readiness goes first; connections are accepted for the drain delay, because whoever sends traffic learns of it late;
+then the listeners go, and every worker finishes what it has. A second signal ends the delay, a third the patience.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from launcher.errors import ExitCode
+from launcher.scoreboard import BoardState
+from launcher.serving.pool.members import Intent
+
+if TYPE_CHECKING:
+    from launcher.serving.pool.decisions import Pool
+
+
+@dataclass(slots=True)
+class Stopping:
+    """The end of the pool. `until`: end of the drain delay, monotonic; `code`: what the server exits with."""
+
+    until: float
+    quick: bool = False
+    code: ExitCode = ExitCode.OK
+    leaving: bool = False
+    _published: bool = False
+
+    def step(self, pool: Pool, now: float) -> None:
+        """Do what can be done now."""
+        if not self._published:
+            self._published = True
+            pool.board.state = BoardState.DRAINING
+        if not self.leaving and now >= self.until:
+            self._leave(pool)
+        if self.leaving and not len(pool.members):
+            pool.board.state = BoardState.STOPPED
+            pool.outcome = self.code
+
+    def hasten(self, pool: Pool, now: float, *, quick: bool) -> None:
+        """Somebody has lost patience: end the delay, or the grace when that is what we are in."""
+        if quick or self.leaving:
+            self.quick = True
+        self.until = now
+        if self.leaving:
+            self._leave(pool)
+
+    def _leave(self, pool: Pool) -> None:
+        if not self.leaving:
+            pool.voice.say("launcher.pool_stopping", workers=len(pool.members), quick=self.quick)
+            pool.hands.stop_listening()
+        self.leaving = True
+        for member in pool.members:
+            pool.ask_to_leave(member, Intent.STOP, quick=self.quick or not member.ready)

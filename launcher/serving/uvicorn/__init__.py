@@ -1,0 +1,1 @@
+"""What runs where uvicorn serves by itself?"""

@@ -1,0 +1,1 @@
+"""What does a worker of the pool do, whichever server it belongs to?"""

@@ -1,0 +1,34 @@
+"""What did a worker log last?
+
+Warnings and errors of every logger, kept in its slot, where they outlive it. By logging's record factory: a handler on
+the root logger would keep `basicConfig` from working, and Python from printing warnings of who has configured nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from launcher.redact import redact
+from launcher.scoreboard import Slot
+
+
+def remember(slot: Slot) -> None:
+    """Begin to keep records of this process in `slot`; a factory that is there already makes them, as before."""
+    make = logging.getLogRecordFactory()
+
+    def make_and_keep(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make(*args, **kwargs)
+        if record.levelno >= logging.WARNING:
+            slot.keep_log(_line(record))
+        return record
+
+    logging.setLogRecordFactory(make_and_keep)
+
+
+def _line(record: logging.LogRecord) -> str:
+    try:
+        text = record.getMessage()
+    except Exception:  # noqa: BLE001 - arguments that do not fit their message: logging itself will say so
+        text = str(record.msg)
+    return redact(f"{record.levelname} {record.name}: {text}")

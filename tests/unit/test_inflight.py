@@ -1,0 +1,132 @@
+"""What is noted of a request, and what does the application notice of it?"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from launcher.inflight import REQUESTS, App, InFlight, Receive, Scope, Send, watched
+from launcher.scoreboard import Board, Slot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HTTP = {"type": "http", "method": "GET", "path": "/", "raw_path": b"/"}
+
+
+@pytest.fixture
+def board() -> Iterator[Board]:
+    """Return a new board; its descriptor is closed in the end."""
+    made = Board.create()
+    yield made
+    os.close(made.fd)
+
+
+def cleared(board: Board) -> Slot:
+    """Return a slot that was given to the first worker."""
+    slot = board.slot(1)
+    slot.clear(generation=1, number=1)
+    return slot
+
+
+async def never(*_: Any) -> Any:
+    """Neither receive nor send."""
+
+
+async def run(app: App, *scopes: Scope) -> list[Any]:
+    """Call the application with all of these at once; return what it returns."""
+    return await asyncio.gather(*(app(scope, never, never) for scope in scopes))
+
+
+def seen(board: Board, *scopes: Scope) -> list[InFlight]:
+    """Return what is in flight while all of these are."""
+    slot, found = cleared(board), []
+
+    async def app(*_: Any) -> None:
+        await asyncio.sleep(0)  # until all have begun
+        found.append(slot.read().in_flight)
+
+    asyncio.run(run(watched(app, slot), *scopes))
+    slot.beat(0.0)
+    assert (len(scopes), ()) == (slot.requests, slot.read().in_flight)
+    return list(found[0])
+
+
+def test_the_29th_is_only_counted(board: Board) -> None:
+    """With 40 requests at once, 28 are noted and 40 counted, and the table is empty again afterwards."""
+    assert REQUESTS == 28
+    assert REQUESTS == len(seen(board, *[HTTP] * 40))
+
+
+def test_websockets_do_not_crowd_requests_out(board: Board) -> None:
+    """However many WebSockets are open, a request is noted."""
+    websocket = {"type": "websocket", "path": "/ws", "raw_path": b"/ws"}
+    noted = seen(board, *[websocket] * 40, HTTP)
+
+    assert {"WS": 4, "GET": 1} == {method: sum(r.method == method for r in noted) for method in ("WS", "GET")}
+
+
+@pytest.mark.parametrize(
+    ("scope", "method", "path"),
+    [
+        (HTTP | {"raw_path": b"/a%20b"}, "GET", "/a%20b"),
+        (HTTP | {"raw_path": b"/" + b"x" * 300}, "GET", "/" + "x" * 111),
+        (HTTP | {"raw_path": b"/a?token=S3kr"}, "GET", "/a"),
+        (HTTP | {"raw_path": b"http://me:S3kr@host/a?b"}, "GET", "http://***/a"),
+        (HTTP | {"raw_path": None, "path": "/a?token=S3kr"}, "GET", "/a"),
+        ({"type": "http", "method": "GET", "path": "/a\x1b[2J"}, "GET", r"'/a\x1b[2J'"),
+        (HTTP | {"method": "PROPPATCH-AND-MORE"}, "PROPPATC", "/"),
+        ({"type": "http"}, "?", ""),
+        ({"type": "websocket", "path": "/ws"}, "WS", "/ws"),
+    ],
+    ids=["encoded", "long", "query", "url", "no-raw-path", "control", "method", "nothing", "websocket"],
+)
+def test_method_and_path(board: Board, scope: Scope, method: str, path: str) -> None:
+    """The path is shown as it was sent, cut, without query, host and user; a terminal is sent nothing to obey."""
+    assert [(method, path)] == [(request.method, request.path) for request in seen(board, scope)]
+
+
+def test_errors_and_cancellation_clear_the_entry(board: Board) -> None:
+    """What the application raises comes out as it is; the request is over and counted."""
+    slot = cleared(board)
+
+    async def fails(*_: Any) -> None:
+        raise LookupError("the application's own")
+
+    async def waits(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    async def cancelled() -> None:
+        task = asyncio.ensure_future(watched(waits, slot)(HTTP, never, never))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+
+    for scope in (HTTP, {"type": "http"}, {"type": "websocket"}, {"type": "lifespan"}):
+        with pytest.raises(LookupError, match="the application's own") as raised:
+            asyncio.run(run(watched(fails, slot), scope))
+        assert raised.value.__context__ is None
+    asyncio.run(cancelled())
+    slot.beat(0.0)
+
+    assert (1, ()) == (slot.requests, slot.read().in_flight)
+
+
+def test_any_callable_is_watched(board: Board) -> None:
+    """A function, an object and a partial are called with what came in; what they return goes out."""
+
+    class Application:
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> str:
+            return f"{scope['type']} {(receive, send) == (never, never)}"
+
+    async def function(more: str, scope: Scope, receive: Receive, send: Send) -> str:
+        return more + await Application()(scope, receive, send)
+
+    apps: list[Any] = [Application(), functools.partial(function, "")]
+    for scope in (HTTP, {"type": "websocket"}, {"type": "lifespan"}):
+        answers = [asyncio.run(run(watched(app, cleared(board)), scope)) for app in apps]
+        assert [[f"{scope['type']} True"]] * 2 == answers

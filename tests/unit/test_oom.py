@@ -1,0 +1,65 @@
+"""Is the number of OOM kills read where the kernel has it?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from launcher.limits.oom import oom_kills
+
+HOSTS = Path(__file__).parent / "hosts"
+
+
+def recorded(name: str, root: Path) -> Path:
+    """Write the recorded host `name` below `root` and return it."""
+    for entry in (HOSTS / f"{name}.tree").read_text(encoding="utf-8").split("### ")[1:]:
+        path, _, content = entry.partition("\n")
+        file = root / path.removeprefix("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content, encoding="utf-8")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("name", "kills"),
+    [
+        ("v2-docker", 3),
+        ("v2-tighter-ancestor", 2),  # its own, not the slice's
+        ("v2-unlimited", 1),  # the session has no memory controller: the slice's
+        ("v2-mount-root", None),
+        ("v1-docker", 5),
+        ("v1-tighter-ancestor", 1),  # v1 does not add up
+        ("v1-without-stat", None),  # a kernel that does not count
+        ("hybrid", 6),
+        ("heroku", None),
+    ],
+)
+def test_recorded_hosts(name: str, kills: int | None, tmp_path: Path) -> None:
+    """The number is that of the group that memory is counted in; where there is none it is None."""
+    assert kills == oom_kills(recorded(name, tmp_path))
+
+
+@pytest.mark.parametrize("content", ["", "oom_kill", "oom_kill many", "oom_kill -1", "\x00"])
+def test_odd_files(tmp_path: Path, content: str) -> None:
+    """What makes no sense is None."""
+    root = recorded("v2-docker", tmp_path)
+    (root / "sys/fs/cgroup/memory.events").write_text(content)
+
+    assert oom_kills(root) is None
+
+
+def test_unreadable_file(tmp_path: Path) -> None:
+    """What cannot be read is None."""
+    root = recorded("v2-docker", tmp_path)
+    (root / "sys/fs/cgroup/memory.events").unlink()
+    (root / "sys/fs/cgroup/memory.events").mkdir()
+
+    assert oom_kills(root) is None
+
+
+def test_this_machine() -> None:
+    """Here there is a number, or the machine does not tell."""
+    kills = oom_kills()
+
+    assert kills is None or kills >= 0
