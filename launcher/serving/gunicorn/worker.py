@@ -15,7 +15,7 @@ from launcher.errors import ExitCode
 from launcher.serving.workers import life
 from launcher.serving.workers.closing import SHARE_FOR_REQUESTS
 from launcher.serving.workers.life import Life
-from launcher.serving.workers.server import PoolServer
+from launcher.serving.workers.server import PoolServer, run_in_loop
 
 
 class Worker(UvicornWorker):
@@ -56,7 +56,7 @@ class Worker(UvicornWorker):
             for signum in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(signum, lambda *_: sys.exit(0))
         self._load()
-        super().run()
+        run_in_loop(self._serve(), self.config.get_loop_factory())
 
     async def _serve(self) -> None:
         """Serve in the event loop."""

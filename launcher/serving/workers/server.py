@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -171,3 +171,15 @@ class PoolServer(Server):
         while True:
             self._beat()
             await asyncio.sleep(TICK_S)
+
+
+def run_in_loop(
+    serving: Coroutine[Any, Any, None], loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
+) -> None:
+    """Run to the end. One that never began, because a signal came first, is closed: Python would warn on stderr."""
+    from uvicorn._compat import asyncio_run
+
+    try:
+        asyncio_run(serving, loop_factory=loop_factory)
+    finally:
+        serving.close()
