@@ -47,11 +47,12 @@ class InFlight:
     age_s: float
 
 
-def watched(app: App, slot: Slot) -> App:
+def watched(app: App, slot: Slot, others: App | None = None) -> App:
     """Return `app` with each request noted in `slot` while it lasts, and counted (`slot.counted()`) when it has ended.
 
-    A request that finds the table full is only counted; what is neither http nor websocket is passed through. One event
-    loop may call it. Every statement in `call` is paid for by each request (tests/benchmarks/bench_scoreboard.py).
+    A request that finds the table full is only counted; what is neither http nor websocket goes to `others`, or to
+    `app`. One event loop may call it. Every statement in `call` is paid for by each request
+    (tests/benchmarks/bench_scoreboard.py).
     """
     count = 0
     memory, now, pack, methods = slot.memory, time.monotonic, _ENTRY.pack_into, _METHODS
@@ -79,7 +80,7 @@ def watched(app: App, slot: Slot) -> App:
     async def call_unusual(scope: Scope, receive: Receive, send: Send) -> Any:
         nonlocal count
         if scope["type"] not in {"http", "websocket"}:
-            return await app(scope, receive, send)
+            return await (others or app)(scope, receive, send)
         mine = free if scope["type"] == "http" else free_for_websockets
         at = mine.pop() if mine else None
         try:

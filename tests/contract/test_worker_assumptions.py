@@ -120,6 +120,9 @@ def test_uvicorn_http_cycle(module: Any) -> None:
     assert {"default_headers", "scope"} <= set(parameters(cycle))
     assert "self.response_started = False" in source
     assert "self.response_complete = False" in source
+    assert "self.message_event" in source
+    assert "if self.disconnected:\n            return" in inspect.getsource(cycle.send)
+    assert "self.disconnected or self.response_complete" in inspect.getsource(cycle.receive)
     assert parameters(cycle.run_asgi) == ["self", "app"]
 
 

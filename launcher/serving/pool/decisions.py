@@ -260,7 +260,9 @@ class Pool:
     def _fit(self) -> None:
         """Start what is missing, retire the oldest of what is too many; one process above the number at most."""
         missing = self.wanted + self.rolling.extra - len(self.members.active)
-        while missing > 0 and len(self.members) <= self.wanted and self.may_start() and self._can_start():
+        # A start that hung is a failure when it is reaped: until then its successor would start without the pause.
+        dying = sum(member.intent is Intent.BOOT_HANG for member in self.members)
+        while missing > dying and len(self.members) <= self.wanted and self.may_start() and self._can_start():
             if self.start_worker() is None:
                 break
             missing -= 1

@@ -12,9 +12,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
-
-from launcher.serving.workers.event_streams import EventStreams
+from typing import Any, Protocol
 
 SHARE_FOR_REQUESTS = 0.9  # of the graceful timeout; the rest is for the lifespan's shutdown, before the arbiter kills
 PATIENCE_S = 1.0  # for an application whose WebSocket or stream of events was ended
@@ -23,6 +21,21 @@ _SHARE_TO_LINGER = 0.25  # of the graceful timeout
 _HANDSHAKE_S = 0.25  # of TLS: until it is over, a server knows nothing of the connection
 _POLL_S = 0.05
 _ACCEPTED = 3  # turns of the loop from accept(2) to a connection that the server knows
+
+
+class Stream(Protocol):
+    """A response of events."""
+
+    @property
+    def task(self) -> asyncio.Task[Any] | None:
+        """The task in which the application runs."""
+
+    @property
+    def endless(self) -> bool:
+        """Whether a response of events, of no announced length, is under way."""
+
+    async def end(self) -> None:
+        """End it, if there is anything to end."""
 
 
 def linger_s(grace_s: float) -> float:
@@ -55,7 +68,7 @@ class Closing(ABC):
     tls: whether connections may be in a handshake that the server does not see.
     """
 
-    def __init__(self, streams: EventStreams, grace_s: float, hurried: Callable[[], bool], *, tls: bool) -> None:
+    def __init__(self, streams: Iterable[Stream], grace_s: float, hurried: Callable[[], bool], *, tls: bool) -> None:
         self.streams, self.grace_s, self.hurried = streams, grace_s, hurried
         self.cancelled: set[asyncio.Task[Any]] = set()  # nobody waits for them any more
         self._handshakes_s = _HANDSHAKE_S if tls else 0.0

@@ -29,6 +29,11 @@ def wants_events(scope: Scope) -> bool:
     return False
 
 
+def wants_only_events(scope: Scope) -> bool:
+    """Tell whether a request wants events first of all, as EventSource says it (`Accept: text/event-stream`)."""
+    return any(name == b"accept" and value.strip().lower().startswith(_EVENTS) for name, value in scope["headers"])
+
+
 class EventStream:
     """One response to a request that wants events."""
 

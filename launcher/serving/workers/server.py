@@ -25,7 +25,6 @@ from uvicorn.server import Server
 from launcher.errors import ExitCode
 from launcher.serving.rules import Rules
 from launcher.serving.workers.closing import stop_accepting
-from launcher.serving.workers.event_streams import EventStreams
 from launcher.serving.workers.life import Life
 from launcher.serving.workers.lifespan import Lifespan, ended
 from launcher.serving.workers.pulse import TICK_S, Pulse
@@ -45,7 +44,6 @@ class PoolServer(Server):
         super().__init__(config)
         self.life, self.rules = life, rules
         self._pulse = Pulse(life.slot) if life else None
-        self._streams = EventStreams()
         self._leave_at: float | None = None  # by itself: when the drain delay is over
         self._most_requests = self.limit_max_requests
         if life:
@@ -68,7 +66,7 @@ class PoolServer(Server):
                 self.config.load()
         app: Any = self.config.loaded_app  # uvicorn's own types name each message
         slot = self.life.slot if self.life else None
-        self.config.loaded_app = cast("Any", wrapped(app, slot, Lifespan(), self._streams))
+        self.config.loaded_app = cast("Any", wrapped(app, slot, Lifespan()))
         await super().serve(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -162,7 +160,7 @@ class PoolServer(Server):
 
     def _closing(self) -> UvicornClosing:
         grace_s, tls = self.rules.graceful_timeout_s, self.config.is_ssl
-        return UvicornClosing(self.server_state, self._streams, grace_s, self._is_hurried, tls=tls)
+        return UvicornClosing(self.server_state, grace_s, self._is_hurried, tls=tls)
 
     def _is_hurried(self) -> bool:
         return self.life.hurried if self.life else self.force_exit

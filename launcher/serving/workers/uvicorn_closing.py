@@ -6,13 +6,13 @@ What we lean on: tests/contract/test_worker_assumptions.py.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from launcher.serving.workers.closing import Closing
-from launcher.serving.workers.event_streams import EventStreams
+from launcher.serving.workers.served import served_by
+from launcher.serving.workers.uvicorn_streams import UvicornStreams
 
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
@@ -25,10 +25,8 @@ _log = logging.getLogger("uvicorn.error")
 class UvicornClosing(Closing):
     """The end of a uvicorn server's connections, all of which its state knows."""
 
-    def __init__(
-        self, state: ServerState, streams: EventStreams, grace_s: float, hurried: Callable[[], bool], *, tls: bool
-    ) -> None:
-        super().__init__(streams, grace_s, hurried, tls=tls)
+    def __init__(self, state: ServerState, grace_s: float, hurried: Callable[[], bool], *, tls: bool) -> None:
+        super().__init__(UvicornStreams(state), grace_s, hurried, tls=tls)
         self.state = state
         state.default_headers = [*state.default_headers, CLOSE]  # of requests that are still to come
 
@@ -44,7 +42,7 @@ class UvicornClosing(Closing):
             elif not connection.transport.is_closing():
                 (self._http if _is_http_1(connection) else self._other)(connection, now)
         for task in self.state.tasks - self.cancelled:
-            served = _served_by(task)
+            served = served_by(task)
             if hasattr(served, "connections") and served not in self.state.connections:
                 self.first_ended(served, now)  # a WebSocket whose client has left
             if self.out_of_patience(served, now):
@@ -102,12 +100,6 @@ def _announce(connection: Any) -> None:
         cycle.default_headers = [*cycle.default_headers, CLOSE]
 
 
-def _served_by(task: asyncio.Task[None]) -> Any:
-    """Return the protocol (of a WebSocket) or the cycle (of a request) whose `run_asgi` the task is."""
-    coroutine = task.get_coro()
-    return inspect.getcoroutinelocals(coroutine).get("self") if inspect.iscoroutine(coroutine) else None
-
-
 def _name(task: asyncio.Task[None]) -> str:
-    scope = getattr(_served_by(task), "scope", None) or {}
+    scope = getattr(served_by(task), "scope", None) or {}
     return f"{scope.get('method', 'WebSocket')} {scope.get('path', '?')}"

@@ -14,16 +14,20 @@ from launcher.serving.workers.event_streams import EventStreams, wants_events
 from launcher.serving.workers.lifespan import Lifespan
 
 
-def wrapped(app: App, slot: Slot | None, lifespan: Lifespan, streams: EventStreams) -> App:
-    """Return `app`, whose lifespan and streams of events are noted, and whose requests are where there is a slot."""
+def wrapped(app: App, slot: Slot | None, lifespan: Lifespan, streams: EventStreams | None = None) -> App:
+    """Return `app`, whose lifespan is noted, its requests where there is a slot.
+
+    streams: where streams of events are noted, for a server whose connections cannot be asked for them at the end.
+    """
 
     def call(scope: Scope, receive: Receive, send: Send) -> Awaitable[Any]:
         kind = scope["type"]
-        if kind == "http":
-            if scope["method"] == "GET" and wants_events(scope):
-                return streams.run(app, scope, receive, send)
-        elif kind == "lifespan":
+        if kind == "lifespan":
             return lifespan.run(app, scope, receive, send)
+        if streams is not None and kind == "http" and scope["method"] == "GET" and wants_events(scope):
+            return streams.run(app, scope, receive, send)
         return app(scope, receive, send)
 
-    return watched(call, slot) if slot is not None else call
+    if slot is None:
+        return call
+    return watched(app if streams is None else call, slot, others=call)
