@@ -8,7 +8,7 @@ ROUNDS ?= 200
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-other-pythons bench bench-fleet soak model lint format clean
+.PHONY: help run demo test test-other-pythons bench bench-fleet bench-serving soak model lint format clean
 
 help:
 	@echo 'make run                 the FastAPI example on http://127.0.0.1:8000 (PORT=...)'
@@ -17,6 +17,7 @@ help:
 	@echo 'make test-other-pythons  the tests on the other Pythons of this machine'
 	@echo 'make bench               the benchmarks: start-up time against a shell script'
 	@echo 'make bench-fleet         fifty launchers at once on PostgreSQL (some ten minutes)'
+	@echo 'make bench-serving       CPU per request and memory against the bare servers (some ten minutes)'
 	@echo 'make soak                a fleet under kills, partitions and restarts (ROUNDS=200 SEED=..., as root)'
 	@echo 'make model               every state of the lock protocol, and its mutants (ARGS=--quick)'
 	@echo 'make lint                ruff, mypy, import contracts'
@@ -49,6 +50,10 @@ bench: .venv/.made
 bench-fleet: .venv/.made
 	@.ci/install-debian-packages
 	.venv/bin/python tests/benchmarks/bench_fleet.py $(ARGS)
+
+bench-serving: .venv/.made
+	@.ci/install-debian-packages wrk util-linux
+	.venv/bin/python tests/benchmarks/bench_serving.py $(ARGS)
 
 soak: .venv/.made
 	@.ci/install-debian-packages

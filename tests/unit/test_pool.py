@@ -185,6 +185,23 @@ def test_a_reload_of_a_broken_configuration_starts_nothing(play: Play) -> None:
     assert play.started == 4
 
 
+def test_a_reload_with_nobody_left_waits_for_somebody(play: Play) -> None:
+    """All are dead and the pool pauses: a reload ends the pause, and is done when a worker of the new code is ready."""
+    play.boots = False
+    for pid in list(play.workers):
+        play.kill(pid)
+    play.run(0.8)
+    play.boots = True
+    play.pool.restarts.not_before = play.now + 30
+    answers: list[tuple[int, float]] = []
+    asked = play.now
+    play.pool.reload(lambda code, _: answers.append((code, play.now - asked)))
+    play.run(20)
+
+    assert [code for code, _ in answers] == [0]
+    assert BOOT_S <= answers[0][1] < 2 * BOOT_S + 1
+
+
 def test_a_reload_during_a_reload_is_done_after_it(play: Play) -> None:
     """The code may have changed once more: nobody is left with what was read in the middle."""
     answers: list[int] = []

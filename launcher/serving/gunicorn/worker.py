@@ -63,7 +63,8 @@ class Worker(UvicornWorker):
         if self.life is None:
             await super()._serve()
             return
-        await PoolServer(self.config, self.life, self.life.rules).serve(self.sockets)
+        listeners = [listener.sock for listener in self.sockets]  # gunicorn's own class logs what is closed twice
+        await PoolServer(self.config, self.life, self.life.rules).serve(listeners)
 
     def _load(self) -> None:
         """Make what uvicorn would make in its loop, where a failure (TLS files) is one of a running worker to gunicorn.

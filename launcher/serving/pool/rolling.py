@@ -73,6 +73,7 @@ class Rolling:
             return
         pool.voice.say("launcher.pool_reloading", generation=pool.generation + 1)
         self.reload = Reload(answer)
+        pool.restarts.not_before = 0.0  # whoever reloads has changed something
         try:
             pool.hands.load_new()
         except Exception as error:  # noqa: BLE001 - whatever the user's configuration raises
@@ -90,12 +91,14 @@ class Rolling:
                 one.answer(ExitCode.OK, "it was gone already")
         if self.current is not None:
             self._replace(pool, self.current)
-        elif self.reload is not None:
+        elif self.reload is not None and pool.members.serving:
             self._finish(pool, self.reload)
 
     def member_died(self, pool: Pool, member: Member, why: str, exception: str) -> None:
         """Take note: a replacement that could not boot ends a reload, and is tried again otherwise."""
         one = self.current
+        if one is None and self.reload is not None and self.reload.prepared and not pool.members.serving:
+            self._fail(pool, why, exception)  # there was nobody to replace, and nobody came
         if one is None or one.new is not member:
             return
         one.new = None

@@ -10,6 +10,7 @@ The same for all servers; `uvicorn_closing` and `asgi_closing` know what a conne
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
@@ -55,8 +56,11 @@ async def stop_accepting(servers: Iterable[Any], sockets: Iterable[Any]) -> None
             loop.remove_reader(listener.fileno())
     for _ in range(_ACCEPTED):
         await asyncio.sleep(0)
-    for closable in (*servers, *sockets):
-        closable.close()
+    for server in servers:
+        server.close()
+    for listener in sockets:
+        with contextlib.suppress(OSError):  # uvloop has closed its descriptor with the server
+            listener.close()
 
 
 class Closing(ABC):
