@@ -8,13 +8,18 @@ import sys
 
 
 def main() -> None:
-    """Run the command line. `--version` is answered before anything is imported."""
+    """Run the command line. `--version` and `health` are answered before anything is imported that they do without."""
     _open_streams()
     if sys.argv[1:] in (["--version"], ["-V"]):
         from launcher import __version__  # the one thing that is needed
 
         sys.stdout.write(f"launcher {__version__}\n")
         return
+    if sys.argv[1:2] == ["health"]:
+        from launcher.cli.probe import quick  # a probe comes every few seconds, in every replica
+
+        if (code := quick(sys.argv[2:])) is not None:
+            sys.exit(code)
     gc.disable()  # imports leave no garbage to look for; `launcher.boot.sequence` switches it on again
     from launcher.cli.main import cli  # click, which --version does without
 

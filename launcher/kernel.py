@@ -25,6 +25,16 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
+def trim_memory() -> None:
+    """Give memory that was freed back to the system (glibc keeps much of it; malloc_trim(3))."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):  # musl has none, and keeps less
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def be_killed_first(path: Path = OOM_SCORE) -> None:
     """Have the kernel choose us, not our parent, when memory runs out. Call it once: it adds to what is there."""
     with contextlib.suppress(OSError, ValueError):  # not Linux, or /proc is read-only

@@ -32,6 +32,7 @@ class Log:
         self._render: Render | None = None
         self._level = LEVELS["info"]
         self._early: list[tuple[str, str, Mapping[str, object]]] = []
+        self.listener: Callable[[str, Mapping[str, object]], object] | None = None  # told of every event, too
 
     def configure(self, form: Format, level: str) -> None:
         """Decide how lines look; write what has been kept."""
@@ -41,7 +42,7 @@ class Log:
         self._render = renderer(console=self.console)
         early, self._early = self._early, []
         for kept_level, event, facts in early:
-            self._emit(kept_level, event, facts)
+            self._write(kept_level, event, facts)
 
     @property
     def configured(self) -> bool:
@@ -65,6 +66,11 @@ class Log:
         self._emit("error", event, facts)
 
     def _emit(self, level: str, event: str, facts: Mapping[str, object]) -> None:
+        if self.listener is not None:
+            self.listener(event, facts)
+        self._write(level, event, facts)
+
+    def _write(self, level: str, event: str, facts: Mapping[str, object]) -> None:
         if self._render is None:
             self._early.append((level, event, facts))
         elif LEVELS[level] >= self._level:

@@ -50,16 +50,17 @@ def hand_over(
     command: ServerCommand,
     *,
     listeners: Iterable[Listener],
+    inherited: Iterable[int] = (),
     environ: Mapping[str, str],
     original: Original,
     execve: Execve = os.execve,
 ) -> NoReturn:
-    """Execute `command` in this process; only `listeners` and the plan stay open beside stdin, stdout and stderr.
+    """Execute `command` in this process; only `listeners`, `inherited` and the plan stay open beside 0, 1 and 2.
 
     Raises ServerNotFound or ServerNotExecutable, with everything as it was before the call.
     """
     with contextlib.ExitStack() as undone:
-        kept = [listener.fd for listener in listeners]
+        kept = [*(listener.fd for listener in listeners), *inherited]
         variables = environment(command, environ)
         held = _HELD - original.blocked if command.handover is not None else frozenset()
         if command.handover is not None:

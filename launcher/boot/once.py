@@ -64,7 +64,9 @@ def _say(side: LockSide, tried: object, waited_s: float, said_at: float, timeout
             f"the lock {side.lock.where} was not free within {human_seconds(side.timeout_s)}: {whom}",
             cure=f"a longer --lock-timeout, or a look at what the holder is doing: {side.lock.look}",
         )
-    side.watch.doing(f"waiting for the lock {side.lock.where}: {whom}")
+    side.watch.doing(
+        f"waiting for the lock {side.lock.where}: {whom}", waiting_for=f"the lock {side.lock.where}: {whom}"
+    )
     log.info("launcher.lock_busy", lock=side.lock.where, holder=whom, waited_s=round(waited_s, 1), look=side.lock.look)
     return waited_s
 
@@ -87,7 +89,7 @@ def wait_until_done(
             )
         if time.monotonic() - said_at >= SAY_EVERY_S:
             said_at = time.monotonic()
-            context.watch.doing(f"waiting for somebody to do {pending}")
+            context.watch.doing(f"waiting for somebody to do {pending}", waiting_for=f"somebody to do {pending}")
             log.info("launcher.steps_awaited", pending=pending)
         context.watch.pause(random.uniform(*LOOK_S))  # noqa: S311 - jitter
     for planned in steps:

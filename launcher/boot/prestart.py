@@ -235,7 +235,8 @@ class Prestart:
             held=held,
         )
         started = time.monotonic()
-        self.context.watch.doing(f"step {planned.name}, for up to {human_seconds(planned.settings.timeout_s)}")
+        limit = human_seconds(planned.settings.timeout_s)
+        self.context.watch.doing(f"step {planned.name}, for up to {limit}", step=planned.name)
         try:
             result = run.execute(command)
         except LauncherError as error:

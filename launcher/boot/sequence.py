@@ -5,6 +5,7 @@ Decide, bind, do what has to be done once, become the server. It reads like the 
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import os
 import socket
@@ -18,6 +19,7 @@ from launcher.boot.lock_choice import choose_lock
 from launcher.boot.prestart import Prestart
 from launcher.boot.sockets import close_listeners, ignored_addresses, open_listeners
 from launcher.boot.watch import Watch
+from launcher.boot.watched_start import Resolve, WatchedStart
 from launcher.errors import LauncherError, UsageError
 from launcher.log import log
 from launcher.notify import Notifier
@@ -37,26 +39,58 @@ def run(load: Callable[[], Settings], watch: Watch, original: Original) -> NoRet
     with watch.installed():
         settings = load()
         _check_place(settings.environ)
-        plan = decide(settings)
-        say(plan)
-        listeners = bind(plan, watch, settings.environ)
+        seen = _watched(settings, watch)
+        try:
+            plan = decide(settings)
+            say(plan)
+            listeners = bind(plan, watch, settings.environ)
+        except BaseException:
+            if seen is not None:
+                seen.end()
+            raise
+        if seen is not None:
+            seen.know(plan, listeners)
+            seen.say()
         say_doubts(plan)
         try:
             context = Context(watch, settings, plan.app.import_dir if plan.app else None)
             server_command(plan, settings, listeners, context.environ)  # what it cannot do is known before the steps
             prestart(plan, settings, context)
-            command = server_command(plan, settings, listeners, context.environ)
+            command = _kept(server_command(plan, settings, listeners, context.environ), seen)
             watch.check()
         except BaseException:
-            close_listeners(listeners)
+            _given_up(listeners, seen)
             raise
     watch.adopt_orphans(on=False)
     log.info("launcher.handed_over", argv=list(command.argv))
     try:
-        hand_over(command, listeners=listeners, environ=context.environ, original=original)
+        inherited = seen.descriptors() if seen is not None and "monitor" in (command.handover or {}) else ()
+        hand_over(command, listeners=listeners, inherited=inherited, environ=context.environ, original=original)
     except LauncherError:
-        close_listeners(listeners)
+        _given_up(listeners, seen)
         raise
+
+
+def _watched(settings: Settings, watch: Watch) -> WatchedStart | None:
+    """Start the monitor, where there is to be one: a bare server would not keep it, nor one that reloads by itself."""
+    if settings.monitor.off or settings.pool.plain or settings.pool.reload:
+        return None
+    seen = WatchedStart(settings, _resolver(watch))
+    watch.accompanied_by(seen)
+    return seen
+
+
+def _kept(command: ServerCommand, seen: WatchedStart | None) -> ServerCommand:
+    """Let the server keep the monitor. One by a plugin that takes no handover cannot."""
+    if seen is None or command.handover is None:
+        return command
+    return dataclasses.replace(command, handover={**command.handover, "monitor": seen.crossing()})
+
+
+def _given_up(listeners: tuple[Listener, ...], seen: WatchedStart | None) -> None:
+    close_listeners(listeners)
+    if seen is not None:
+        seen.end()
 
 
 def steps_only(load: Callable[[], Settings], watch: Watch) -> None:
@@ -142,13 +176,16 @@ def _say_ignored(ignored: Sequence[Ignored]) -> None:
         log.warning("launcher.setting_ignored", name=one.name, origin=str(one.origin), because=one.because)
 
 
-def bind(plan: Plan, watch: Watch, environ: Mapping[str, str]) -> tuple[Listener, ...]:
-    """Bind before any step: a taken port is known before anything is migrated. Raises UsageError."""
-
+def _resolver(watch: Watch) -> Resolve:
     def resolve(host: str, port: int, family: int, kind: int) -> list[tuple[object, ...]]:
         return watch.off_thread(lambda: [*socket.getaddrinfo(host, port, family, kind)], timeout_s=_RESOLVE_S)
 
-    listeners = open_listeners(plan.addresses, listen=plan.bind_early.value, environ=environ, resolve=resolve)
+    return resolve
+
+
+def bind(plan: Plan, watch: Watch, environ: Mapping[str, str]) -> tuple[Listener, ...]:
+    """Bind before any step: a taken port is known before anything is migrated. Raises UsageError."""
+    listeners = open_listeners(plan.addresses, listen=plan.bind_early.value, environ=environ, resolve=_resolver(watch))
     ignored = ignored_addresses(plan.addresses, environ)
     _say_ignored(ignored)
     log.info(

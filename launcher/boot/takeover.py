@@ -70,6 +70,7 @@ def _outwait(side: LockSide, held: Held, timeout_s: float) -> None:
             )
         if waited_s - said_at >= SAY_EVERY_S:
             said_at = waited_s
-            side.watch.doing(f"waiting for what a dead holder began on the server: {'; '.join(orphans)}")
+            left = f"what a dead holder began on the server: {'; '.join(orphans)}"
+            side.watch.doing(f"waiting for {left}", waiting_for=left)
             log.warning("launcher.orphans_awaited", orphans=list(orphans), waited_s=round(waited_s, 1))
         side.keep(held, _LOOK_S)

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from launcher.errors import Interrupted
 from launcher.notify import Notifier
@@ -29,7 +29,25 @@ T = TypeVar("T")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _LONGEST_WAIT_S = 3600.0  # poll(2) takes an int of milliseconds: 24 days at most
+_BEAT_S = 1.0
 _SAY_EVERY_S, _MORE_TIME_S = 10.0, 60.0  # a machine that is short of CPU may be late with the next word
+
+
+class Companion(Protocol):
+    """A child of ours that is kept running while we wait, and is told what for."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its pid; None while it does not run."""
+
+    def beat(self) -> None:
+        """We live; called at least once a second while we wait."""
+
+    def ended(self, pid: int, status: int) -> object:
+        """It was reaped."""
+
+    def doing(self, step: str, waiting_for: str) -> None:
+        """What we are at."""
 
 
 class Watch:
@@ -44,6 +62,7 @@ class Watch:
         self._adopts = os.getpid() == 1
         self._notifier, self._doing = Notifier({}), ""
         self._say_at = self._tell_at = math.inf
+        self._companion: Companion | None = None
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
@@ -79,11 +98,17 @@ class Watch:
         self._notifier = notifier
         self._tell()
 
-    def doing(self, what: str) -> None:
+    def accompanied_by(self, companion: Companion) -> None:
+        """Keep `companion` running from now on, and tell it what `doing` says."""
+        self._companion = companion
+
+    def doing(self, what: str, *, step: str = "", waiting_for: str = "") -> None:
         """Say what the start waits for, now and every 10 s, and ask for more time for it; empty: it goes on.
 
         Each wait of this kind has an end of its own, so systemd's TimeoutStartSec need not guess it.
         """
+        if self._companion is not None:
+            self._companion.doing(redact(step or ("" if waiting_for else what)), redact(waiting_for))
         if self._notifier.active:
             self._doing, self._say_at = redact(what), time.monotonic() if what else math.inf
             self._tell()
@@ -111,6 +136,9 @@ class Watch:
         for descriptor in (self._read, *descriptors):
             poller.register(descriptor, select.POLLIN | select.POLLHUP)
         left_s = min(math.inf if deadline is None else deadline, self._tell_at) - time.monotonic()
+        if self._companion is not None:
+            self._companion.beat()
+            left_s = min(left_s, _BEAT_S)
         ready = {descriptor for descriptor, _ in poller.poll(min(max(left_s, 0.0), _LONGEST_WAIT_S) * 1000)}
         self._drain()
         self._reap()
@@ -152,7 +180,8 @@ class Watch:
             while self._reap_one(-1):
                 pass
         else:
-            for pid in tuple(self._mine):
+            companion = self._companion.pid if self._companion is not None else None
+            for pid in (*self._mine, *([companion] if companion is not None else [])):
                 self._reap_one(pid)
 
     def _reap_one(self, which: int) -> bool:
@@ -160,7 +189,9 @@ class Watch:
             pid, status = os.waitpid(which, os.WNOHANG)
         except ChildProcessError:
             return False
-        if pid in self._mine:
+        if self._companion is not None and pid == self._companion.pid:
+            self._companion.ended(pid, status)
+        elif pid in self._mine:
             self._mine.discard(pid)
             self._statuses[pid] = status
         return pid != 0

@@ -13,13 +13,25 @@ import click
 
 from launcher import __version__
 
-FIRST = ("run", "prestart", "plan")
-MORE = ("check", "lock", "plugins")
-_MODULES = {"run": "run", "prestart": "run", "plan": "plan", "check": "check", "lock": "lock", "plugins": "plugins"}
+FIRST = ("run", "prestart", "plan", "status")
+MORE = ("health", "reload", "scale", "recycle", "stop", "check", "lock", "plugins")
+_MODULES = {
+    "prestart": "run",
+    "reload": "control",
+    "scale": "control",
+    "recycle": "control",
+    "stop": "control",
+}  # the others' have their names
 _HELP = {
     "run": "Run the pre-start steps once, then become the server.",
     "prestart": "Run the pre-start steps only: init container, release phase, Job.",
     "plan": "Tell what would happen and why; changes nothing.",
+    "status": "Show the running pool, once or as a live table.",
+    "health": "Tell by the exit code whether it is alive, ready or started.",
+    "reload": "Replace every worker, one after the other.",
+    "scale": "Set the number of workers.",
+    "recycle": "Replace one worker.",
+    "stop": "Stop the launcher and its pool.",
     "check": "Plan, import the application, reach every lock, database and plugin.",
     "lock": "Tell who holds the lock, since when, and what has been recorded.",
     "plugins": "List plugins, their versions and what they bring.",
@@ -35,9 +47,9 @@ class Commands(click.Group):
 
     def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
         """Import the module of a command."""
-        if name not in _MODULES:
+        if name not in _HELP:
             return None
-        module = importlib.import_module(f"launcher.cli.{_MODULES[name]}")
+        module = importlib.import_module(f"launcher.cli.{_MODULES.get(name, name)}")
         command: click.Command = getattr(module, name)
         return command
 

@@ -26,7 +26,7 @@ class Crossed:
     uvicorn: keyword arguments for the uvicorn in gunicorn's workers.
     rules: what was decided about the pool.
     log: how lines look: `console`, `level`, `access` and `error` (truth or a file), `access_exclude` (paths).
-    board_fd, channel_fd: the scoreboard and our end of the event channel; None: there is no monitor.
+    monitor: the monitor's `plan` and `pid`, our end of the `channel` to it; empty: there is none.
     held_signals: those that were blocked for the exec, and wait for our handlers.
     notifier: what systemd handed over, in the environment.
     """
@@ -38,8 +38,7 @@ class Crossed:
     uvicorn: Mapping[str, Any] = field(default_factory=dict)
     rules: Rules = field(default_factory=Rules)
     log: Mapping[str, Any] = field(default_factory=dict)
-    board_fd: int | None = None
-    channel_fd: int | None = None
+    monitor: Mapping[str, Any] = field(default_factory=dict)
     held_signals: frozenset[int] = frozenset()
     notifier: Notifier = field(default_factory=lambda: Notifier({}))
 
@@ -56,8 +55,7 @@ class Crossed:
             rules=Rules.from_plan(plan.get("pool", {})),
             log=plan.get("log", {}),
             held_signals=frozenset(plan.get("held_signals", ())),
-            board_fd=plan.get("board_fd"),
-            channel_fd=plan.get("channel_fd"),
+            monitor=plan.get("monitor", {}),
         )
 
     def sockets(self) -> list[socket.socket]:

@@ -18,6 +18,7 @@ from launcher.settings.topics import (
     BindSettings,
     HttpSettings,
     LogSettings,
+    MonitorSettings,
     PoolSettings,
     Prestart,
     PrestartSettings,
@@ -51,6 +52,7 @@ def assemble(merged: Merged, asked: Asked) -> Settings:
         prestart=_prestart(merged, asked),
         log=_log(merged),
         http=_http(merged),
+        monitor=_monitor(merged),
         plugins=_texts(merged, "plugins"),
         origins=_origins(merged, asked),
         ignored=tuple(merged.ignored),
@@ -118,6 +120,19 @@ def _log(merged: Merged) -> LogSettings:
         access_log=_file_or_truth(merged, "access_log"),
         access_log_exclude=_texts(merged, "access_log_exclude"),
         error_log=_file_or_truth(merged, "error_log"),
+    )
+
+
+def _monitor(merged: Merged) -> MonitorSettings:
+    return MonitorSettings(
+        off=_or_default(merged, "no_monitor", bool),
+        health_bind=_texts(merged, "health_bind"),
+        health_details=_or_default(merged, "health_details", bool),
+        ready_workers=_or_default(merged, "ready_workers", str),
+        health_http=merged.value("health_http", str),
+        health_worker=merged.value("health_worker", str),
+        metrics=_or_default(merged, "metrics", bool),
+        runtime_dir=merged.value("runtime_dir", str),
     )
 
 

@@ -107,7 +107,7 @@ def _understood(table: Mapping[str, object], where: str) -> tuple[Layer, tuple[S
     """Return the options and the steps of one table; raise UsageError for a key that is neither."""
     values: dict[str, Sourced[object]] = {}
     steps: tuple[StepSettings, ...] | None = None
-    for key, value in table.items():
+    for key, value in _flat(table).items():
         if key not in BY_NAME:
             raise _unknown(key, where)
         if key == "prestart" and not isinstance(value, str):
@@ -115,6 +115,15 @@ def _understood(table: Mapping[str, object], where: str) -> tuple[Layer, tuple[S
         else:
             values[key] = Sourced(value, Origin(OriginKind.FILE, f"{key} in {where}"))
     return Layer(values, strict=True), steps
+
+
+def _flat(table: Mapping[str, object]) -> dict[str, object]:
+    """Return the table with `[health] http = ...` as `health_http`: the one topic that may be a table of its own."""
+    health = table.get("health")
+    if not isinstance(health, dict):
+        return dict(table)
+    own = {f"health_{key}": value for key, value in health.items()}
+    return {key: value for key, value in table.items() if key != "health"} | own
 
 
 def _unknown(key: str, where: str) -> UsageError:

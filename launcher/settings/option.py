@@ -23,6 +23,7 @@ class Kind(Enum):
     WORKERS = auto()
     DURATION = auto()  # from `Option.least` to `Option.most` seconds
     SIZE = auto()
+    SHARE = auto()  # a whole number from 1 on, or a percentage
     TABLE = auto()  # the name of a database's table, with or without its schema
     MEMORY = auto()  # a size, or a percentage of the limit
 
@@ -36,6 +37,7 @@ class Group(Enum):
     MEMORY = "Memory"
     PRESTART = "Steps before the server"
     LIFE = "Time-outs and life of a worker"
+    MONITOR = "Health, status and metrics"
     LOG = "Log"
     HTTP = "Handed on to the server"
     FILES = "Files"

@@ -20,6 +20,7 @@ _server = partial(Option, group=Group.SERVER)
 _memory = partial(Option, group=Group.MEMORY)
 _prestart = partial(Option, group=Group.PRESTART)
 _life = partial(Option, group=Group.LIFE)
+_monitor = partial(Option, group=Group.MONITOR)
 _log = partial(Option, group=Group.LOG)
 _http = partial(Option, group=Group.HTTP)
 _files = partial(Option, group=Group.FILES)
@@ -78,13 +79,14 @@ TABLE: tuple[Option, ...] = (
     _server("preload", Kind.BOOLEAN, "Import, then fork.", default=False, pair=True),
     _server("reload", Kind.BOOLEAN, "For development.", default=False, pair=True),
     _server("reload_dir", Kind.TEXTS, "What to watch; may be repeated.", default=(), metavar="FOLDER"),
-    _server(
-        "no_monitor", Kind.BOOLEAN, default=False, not_yet="serve without the monitor process (there is none so far)"
-    ),
-    _server("ready_workers", Kind.TEXT, not_yet="wait for more than one ready worker"),
-    _server("health_bind", Kind.TEXT, not_yet="answer health questions over TCP"),
-    _server("metrics", Kind.BOOLEAN, default=False, not_yet="serve metrics"),
-    _server("health", Kind.TEXT, main_flag="", not_yet="ask the application for health"),
+    _monitor("health_bind", Kind.TEXTS, "HOST:PORT for probes; may be repeated.", default=(), metavar="ADDRESS"),
+    _monitor("health_details", Kind.BOOLEAN, "Say there why a check fails.", default=False),
+    _monitor("ready_workers", Kind.SHARE, "So many ready workers make the server ready.", default="1", metavar="K|P%"),
+    _monitor("health_http", Kind.TEXT, "Ask the application, too: a path that has to answer 2xx.", metavar="PATH"),
+    _monitor("health_worker", Kind.TEXT, "Called in each worker: ready as long as it does not raise.", metavar="MODULE:FUNCTION"),
+    _monitor("metrics", Kind.BOOLEAN, "Serve /metrics where probes are served.", default=False),
+    _monitor("runtime_dir", Kind.PATH, "Where the management socket is.", shown_default="a private folder that is found"),
+    _monitor("no_monitor", Kind.BOOLEAN, "Do without health, status and metrics.", default=False),
     _memory(
         "memory",
         Kind.MEMORY,
@@ -255,7 +257,6 @@ TABLE: tuple[Option, ...] = (
         flags=("-c",),
     ),
     _files("crash_dir", Kind.PATH, not_yet="keep crash reports"),
-    _files("runtime_dir", Kind.PATH, not_yet="hold the management socket"),
     _files("termination_log", Kind.PATH, not_yet="tell Kubernetes why a pod ended"),
 )
 

@@ -112,6 +112,20 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MonitorSettings:
+    """Who is told how the pool is, and where. `ready_workers` is "K" or "P%"."""
+
+    off: bool = False
+    health_bind: tuple[str, ...] = ()
+    health_details: bool = False
+    ready_workers: str = "1"
+    health_http: str | None = None
+    health_worker: str | None = None
+    metrics: bool = False
+    runtime_dir: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings:
     """What is handed on to the server untouched; `None` leaves the server's own default."""
 
@@ -134,6 +148,7 @@ class Settings:
     prestart: PrestartSettings
     log: LogSettings
     http: HttpSettings
+    monitor: MonitorSettings = field(default_factory=MonitorSettings)
     plugins: tuple[str, ...] = ()
     origins: Mapping[str, Sourced[object]] = field(default_factory=dict)
     ignored: tuple[Ignored, ...] = ()

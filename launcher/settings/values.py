@@ -18,6 +18,7 @@ from launcher.units import fraction, human_bytes, human_seconds, seconds, size_b
 _YES = frozenset({"true", "1", "yes", "on", "t", "y"})  # click's words, which uvicorn and fastapi read
 _NO = frozenset({"false", "0", "no", "off", "f", "n"})
 _HIGHEST_PORT = 65535
+_SHARE = re.compile(r"[1-9]\d*|(?:100|[1-9]\d?)%", re.ASCII)
 # What needs no quotes in any dialect. PostgreSQL cuts a name after 63 bytes, and a cut name is another table.
 _TABLE = re.compile(r"(?:[a-z_]\w{0,62}\.)?[a-z_]\w{0,62}", re.ASCII | re.IGNORECASE)
 
@@ -70,6 +71,14 @@ def _texts(raw: object, option: Option) -> tuple[str, ...]:
     if not isinstance(raw, list | tuple):
         raise _wrong(raw, "is not a list of texts")
     return tuple(_text(item, option) for item in raw)
+
+
+def _share(raw: object, _option: Option) -> str:
+    """Return "K" or "P%", checked; what it is a share of is not known here."""
+    text = str(raw).strip()
+    if isinstance(raw, bool) or not _SHARE.fullmatch(text):
+        raise _wrong(raw, "is neither a whole number from 1 on nor a percentage up to 100%")
+    return text
 
 
 def _word(raw: object, option: Option) -> str:
@@ -190,6 +199,7 @@ _READERS: Mapping[Kind, Callable[[object, Option], object]] = MappingProxyType(
         Kind.NUMBER: _number,
         Kind.WORKERS: _workers,
         Kind.DURATION: _duration,
+        Kind.SHARE: _share,
         Kind.TABLE: _table,
         Kind.SIZE: _size,
         Kind.MEMORY: _memory,
@@ -197,6 +207,7 @@ _READERS: Mapping[Kind, Callable[[object, Option], object]] = MappingProxyType(
 )
 _EXAMPLES: Mapping[Kind, str] = MappingProxyType(
     {
+        Kind.SHARE: "write a number (2) or a percentage (50%)",
         Kind.TEXT: "write a text, in quotes in a file",
         Kind.TEXTS: 'write a list of texts in a file (["a", "b"]), commas in a variable (a,b)',
         Kind.PATH: "write a path, in quotes in a file",

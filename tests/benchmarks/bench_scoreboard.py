@@ -33,6 +33,7 @@ LIMIT_US = 1.5
 SCOPES: dict[str, Scope] = {
     "http": {"type": "http", "method": "GET", "path": "/orders/42", "raw_path": b"/orders/42", "headers": []},
     "http without raw_path": {"type": "http", "method": "GET", "path": "/orders/42", "headers": []},
+    "http by status": {"type": "http", "method": "GET", "path": "/orders/42", "raw_path": b"/orders/42", "headers": []},
     "websocket": {"type": "websocket", "path": "/ws", "raw_path": b"/ws", "headers": []},
 }
 
@@ -57,7 +58,7 @@ def seconds(app: App, scope: Scope, requests: int) -> float:
 
 def request(kind: str, slot: Slot, rounds: int, requests: int) -> Figure:
     """Measure what a request of this kind pays. Promised is what every usual request pays."""
-    app, scope = watched(bare, slot), SCOPES[kind]
+    app, scope = watched(bare, slot, by_status="by status" in kind), SCOPES[kind]
     pairs: Pairs = measure_pairs(lambda: seconds(app, scope, requests), lambda: seconds(bare, scope, requests), rounds)
     with_us, bare_us = (median(times) / requests * 1e6 for times in (pairs.subject_s, pairs.control_s))
     limit_us = LIMIT_US if kind == "http" else None

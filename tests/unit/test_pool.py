@@ -214,6 +214,19 @@ def test_a_reload_during_a_reload_is_done_after_it(play: Play) -> None:
     assert {member.generation for member in play.pool.members} == {3}
 
 
+def test_everybody_who_asks_is_answered(play: Play) -> None:
+    """Asked for twice, or dropped at a stop: nobody waits for ever."""
+    codes: list[int] = []
+    for _ in range(2):
+        play.pool.recycle(101, "asked", lambda code, _: codes.append(code))
+    play.run(20)
+    for _ in range(3):
+        play.pool.reload(lambda code, _: codes.append(code))
+    play.pool.stop("SIGTERM")
+
+    assert codes == [0, 0, 1, 1, 1]
+
+
 def test_a_reload_keeps_the_scaled_size(play: Play) -> None:
     """Six were asked for, six there are."""
     play.pool.scale(6)

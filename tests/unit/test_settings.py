@@ -32,6 +32,7 @@ EXAMPLES: dict[Kind, list[tuple[str, object]]] = {
     Kind.NUMBER: [("1.5", 1.5)],
     Kind.WORKERS: [("3", 3), ("AUTO", "auto")],
     Kind.DURATION: [("90", "1.5m"), ("5m", "5m"), ("7500ms", "7.5s")],
+    Kind.SHARE: [("2", "2"), ("50%", "50%")],
     Kind.TABLE: [("records", "records"), ("ops.Records_2", "ops.Records_2")],
     Kind.SIZE: [("512M", "512 MiB"), ("1.5GiB", "1.5 GiB")],
     Kind.MEMORY: [("80%", "80%"), ("1G", "1 GiB")],

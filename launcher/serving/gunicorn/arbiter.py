@@ -102,9 +102,10 @@ class LauncherArbiter(Arbiter):
             self.handle_dirty_arbiter_exit(pid, status)
             return
         self.templates.ended(pid)
-        if (worker := self.WORKERS.pop(pid, None)) is not None:
+        worker = self.WORKERS.pop(pid, None)
+        self.loop.died(pid, status)
+        if worker is not None:
             worker.tmp.close()
-            self.loop.died(pid, status)
             self._hook("child_exit", worker)
 
     def _hook(self, name: str, *arguments: object) -> None:
@@ -147,6 +148,7 @@ class LauncherArbiter(Arbiter):
     def halt(self, reason: str | None = None, exit_status: int = 0) -> NoReturn:
         """End."""
         self.templates.end()
+        self.loop.monitor.end()
         super().halt(reason, exit_status)
         raise AssertionError("gunicorn's halt does not return")
 
@@ -229,6 +231,7 @@ class LauncherArbiter(Arbiter):
         self._closed_in = os.getpid()
         if self._lifeline_end >= 0:
             self.loop.alarm.forget()
+            self.loop.monitor.close_in_child()
             os.close(self._lifeline_end)
             self._lifeline_end = -1
         for member in self.loop.pool.members:

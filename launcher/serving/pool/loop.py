@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from launcher.channel import Channel
 from launcher.limits.oom import oom_kills
 from launcher.log import log
 from launcher.notify import Notifier
-from launcher.scoreboard import Board
 from launcher.serving import metrics_files
 from launcher.serving.certificates import CertificateWatch
 from launcher.serving.crossed import Crossed
+from launcher.serving.kept_monitor import KeptMonitor
 from launcher.serving.pool.alarm import Alarm
 from launcher.serving.pool.asks import hear
 from launcher.serving.pool.deaths import OomCounter
@@ -38,7 +37,7 @@ class Loop:
     alarm: Alarm
     notifier: Notifier
     certificates: CertificateWatch
-    channel: Channel | None = None
+    monitor: KeptMonitor
     metrics: Path | None = None  # prometheus_client's folder
     _faults: int = 0
     _told: str = field(default="")
@@ -47,15 +46,14 @@ class Loop:
 
     def wait(self) -> None:
         """Sleep until something happens or is due."""
-        channel = self.channel
-        watched = () if channel is None or channel.gone else (channel.fileno(),)  # gone, it could be read for ever
-        self.alarm.wait(self.pool.pause_s(), *watched)
+        self.alarm.wait(min(self.pool.pause_s(), self.monitor.due_in_s()), *self.monitor.watched())
 
     def turn(self) -> None:
         """Do what is due."""
         try:
-            if self.channel is not None:
-                hear(self.pool, self.channel)
+            if self.monitor.channel is not None:
+                hear(self.pool, self.monitor.channel)
+            self.monitor.look()
             if self.certificates.changed(self.pool.clock()):
                 log.info("launcher.certificate_changed")
                 self.pool.reload()
@@ -69,7 +67,9 @@ class Loop:
     def died(self, pid: int, status: int) -> None:
         """Take note of a child that was reaped with this wait status."""
         member = self.pool.died(pid, status)
-        if member is not None and self.metrics is not None:
+        if member is None:
+            self.monitor.ended(pid, status)
+        elif self.metrics is not None:
             metrics_files.mark_dead(self.metrics, member.slot.index)
 
     def _tell_systemd(self) -> None:
@@ -96,10 +96,9 @@ class Loop:
 
 def make_loop(crossed: Crossed, rules: Rules, hands: Hands, certificates: Sequence[str]) -> Loop:
     """Return the loop of this process with a pool that has no workers yet; call it in the main thread."""
-    channel = Channel(crossed.channel_fd) if crossed.channel_fd is not None else None
-    board = Board.create() if crossed.board_fd is None else Board.open(crossed.board_fd)
-    board.arbiter_pid = os.getpid()
-    pool = Pool(rules, board, hands, Voice(channel), OomCounter(oom_kills))
+    monitor = KeptMonitor(crossed.monitor)
+    monitor.board.arbiter_pid = os.getpid()
+    pool = Pool(rules, monitor.board, hands, Voice(monitor.channel), OomCounter(oom_kills))
     if metrics := metrics_files.metrics_folder():
         metrics_files.wipe(metrics)
     return Loop(
@@ -107,6 +106,6 @@ def make_loop(crossed: Crossed, rules: Rules, hands: Hands, certificates: Sequen
         alarm=Alarm(),
         notifier=crossed.notifier,
         certificates=CertificateWatch(certificates),
-        channel=channel,
+        monitor=monitor,
         metrics=metrics,
     )

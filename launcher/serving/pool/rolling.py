@@ -63,13 +63,15 @@ class Rolling:
     def enqueue(self, old: Member, intent: Intent, because: str, answer: Answer) -> None:
         """Let a worker be replaced when its turn comes; one that waits already is not replaced twice."""
         waiting = (*self.queue, *([self.current] if self.current else []))
-        if not any(one.old is old for one in waiting):
+        if (same := next((one for one in waiting if one.old is old), None)) is not None:
+            same.answer = _both(same.answer, answer)
+        else:
             self.queue.append(Replacing(old, intent, because, answer))
 
     def begin_reload(self, pool: Pool, answer: Answer) -> None:
         """Load what is new and replace every worker; a reload under way is followed by another one."""
         if self.reload is not None:
-            self.again = answer
+            self.again = answer if self.again is None else _both(self.again, answer)
             return
         pool.voice.say("launcher.pool_reloading", generation=pool.generation + 1)
         self.reload = Reload(answer)
@@ -113,7 +115,10 @@ class Rolling:
     def drop(self) -> None:
         """Forget everything: the pool stops."""
         pending = [*self.queue, *([self.current] if self.current else [])]
-        answers = [one.answer for one in pending] + ([self.reload.answer] if self.reload else [])
+        answers = [one.answer for one in pending] + [
+            *([self.reload.answer] if self.reload else []),
+            *([self.again] if self.again else []),
+        ]
         self.queue.clear()
         self.current = self.reload = self.again = None
         for answer in answers:
@@ -172,3 +177,11 @@ class Rolling:
         if (again := self.again) is not None:
             self.again = None
             self.begin_reload(pool, again)
+
+
+def _both(first: Answer, second: Answer) -> Answer:
+    def answer(code: int, because: str) -> None:
+        first(code, because)
+        second(code, because)
+
+    return answer

@@ -46,12 +46,15 @@ class Supervisor(Multiprocess):
         """Keep the workers until the end; return the exit code."""
         tls = [str(path) for path in (self.config.ssl_certfile, self.config.ssl_keyfile) if path]
         self.loop = make_loop(self.crossed, self.crossed.rules, self, tls)
-        self.loop.turn()
-        while self.loop.pool.outcome is None:
-            self.loop.wait()
-            self.handle_signals()
-            self.reap()
+        try:
             self.loop.turn()
+            while self.loop.pool.outcome is None:
+                self.loop.wait()
+                self.handle_signals()
+                self.reap()
+                self.loop.turn()
+        finally:
+            self.loop.monitor.end()
         return self.loop.pool.outcome
 
     def reap(self) -> None:
@@ -61,7 +64,7 @@ class Supervisor(Multiprocess):
                 if found.si_pid in self.workers:
                     self._ended(found.si_pid)
                 else:
-                    os.waitpid(found.si_pid, os.WNOHANG)
+                    self.loop.died(*os.waitpid(found.si_pid, os.WNOHANG))
         for pid in [pid for pid, worker in self.workers.items() if worker.exitcode is not None]:
             self._ended(pid)  # multiprocessing has collected it: it does so whenever it starts a process
 

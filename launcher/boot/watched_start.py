@@ -1,0 +1,149 @@
+"""Who can see how the start goes?
+
+The monitor is started before anything is decided, so that a probe is answered from the first moments on. What it needs
+later (the application, the sum) is told when it is known; its descriptors cross the exec with the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from launcher.boot.sockets import close_listeners, open_listeners
+from launcher.channel import Channel, pair
+from launcher.instances import bind, remove
+from launcher.log import log
+from launcher.monitoring import Keeper
+from launcher.origin import DEFAULT, Origin, Sourced
+from launcher.plan import Plan
+from launcher.scoreboard import Board
+from launcher.servers import Listener
+from launcher.settings.topics import Settings
+
+_BACKLOG = 4096  # a crowd of clients may not keep a probe waiting
+_TOLD = frozenset({"launcher.step_done", "launcher.lock_acquired"})  # of the log's events, those that are counted
+Resolve = Callable[[str, int, int, int], Sequence[tuple[Any, ...]]]
+
+
+class WatchedStart:
+    """The monitor's side of a start: scoreboard, event channel, sockets for probes, and who keeps it running."""
+
+    def __init__(self, settings: Settings, resolve: Resolve) -> None:
+        """Bind and start it. Raises UsageError for an address or a folder that was asked for and cannot be had."""
+        monitor = settings.monitor
+        self._probes = _health_listeners(settings, resolve)
+        try:
+            self._socket, self.address = bind(settings.environ, monitor.runtime_dir, os.getpid())
+        except BaseException:
+            close_listeners(self._probes)
+            raise
+        self.board = Board.create()
+        ours, theirs = pair()
+        self.channel = Channel(ours)
+        self._facts: dict[str, Any] = {
+            "board": self.board.fd,
+            "channel": theirs,
+            "unix": self._socket.fileno(),
+            "tcp": [listener.fd for listener in self._probes],
+            "socket": self.address,
+            "runtime_dir": monitor.runtime_dir,
+            "ready_workers": monitor.ready_workers,
+            "details": monitor.health_details,
+            "metrics": monitor.metrics,
+            "health_http": monitor.health_http,
+            "plugins": list(settings.plugins),
+            "cwd": str(settings.cwd),
+            "version": _version(),
+            "started_at": time.time(),
+            "console": log.console,
+            "level": settings.log.level,
+        }
+        self.keeper = Keeper(self._facts, settings.environ)
+        self._said: Mapping[str, Any] = {}
+        log.listener = self._heard
+        self.beat()
+
+    def say(self) -> None:
+        """Say where probes are answered."""
+        bound = [listener.address for listener in self._probes]
+        log.info("launcher.health_bound", address=bound, socket=self.address)
+
+    def know(self, plan: Plan, listeners: Sequence[Listener]) -> None:
+        """Tell what has been decided; a monitor that is started again finds it in its plan."""
+        budget = plan.budget
+        self._facts |= {
+            "app": plan.app.import_string if plan.app else "",
+            "server": plan.server.value,
+            "listen": [listener.address for listener in listeners],
+            "memory": {
+                "limit_bytes": budget.limit_bytes,
+                "source": budget.limit_source,
+                "budget_bytes": budget.budget_bytes,
+            }
+            if budget
+            else {},
+        }
+        names = ("app", "server", "listen", "memory")
+        self.channel.send({"event": "plan", **{name: self._facts[name] for name in names}})
+
+    @property
+    def pid(self) -> int | None:
+        """The monitor's."""
+        return self.keeper.pid
+
+    def ended(self, pid: int, status: int) -> bool:
+        """Take note of a child that was reaped."""
+        return self.keeper.ended(pid, status)
+
+    def _heard(self, event: str, facts: Mapping[str, object]) -> None:
+        if event in _TOLD:
+            self.channel.send({"event": event, **facts})
+
+    def beat(self) -> None:
+        """Say that the loop of the start turns, and start the monitor when it is due."""
+        self.board.heartbeat = time.monotonic()
+        before = self.keeper.pid
+        self.keeper.look()
+        if self.keeper.pid is not None and self.keeper.pid != before and self._said:
+            self.channel.send(self._said)
+
+    def doing(self, step: str, waiting_for: str) -> None:
+        """Tell what the start is at."""
+        said = {"event": "boot", "step": step, "waiting_for": waiting_for}
+        if said.items() <= self._said.items():
+            return
+        self._said = {**said, "since": time.monotonic()}
+        self.channel.send(self._said)
+
+    def crossing(self) -> dict[str, object]:
+        """Return what the server has to know to keep the monitor, for the handover."""
+        return {"plan": self._facts, "pid": self.keeper.pid, "channel": self.channel.fileno()}
+
+    def descriptors(self) -> list[int]:
+        """Return what stays open across the exec."""
+        return [*self.keeper.descriptors(), self.channel.fileno()]
+
+    def end(self) -> None:
+        """The start has failed: nobody is to answer any more."""
+        self.keeper.stop()
+        remove(self.address)
+        close_listeners(self._probes)
+        with contextlib.suppress(OSError):
+            self._socket.close()
+
+
+def _health_listeners(settings: Settings, resolve: Resolve) -> tuple[Listener, ...]:
+    origin: Origin = settings.origins["health_bind"].origin if "health_bind" in settings.origins else DEFAULT
+    addresses = [Sourced(address, origin) for address in settings.monitor.health_bind]
+    if not addresses:
+        return ()
+    return open_listeners(addresses, listen=True, environ={}, backlog=_BACKLOG, resolve=resolve)
+
+
+def _version() -> str:
+    from launcher import __version__
+
+    return __version__
