@@ -17,7 +17,8 @@ from launcher.boot.stop_times import ignored_by_bare_servers, stop_times
 from launcher.budget import Budget, Demand, plan_workers
 from launcher.discovery import App, AppRequest, find_app
 from launcher.errors import LauncherError, UsageError
-from launcher.limits import Limits, read_limits, supply
+from launcher.limits.reading import read_limits, supply
+from launcher.limits.values import Limits
 from launcher.origin import DEFAULT, Origin, OriginKind, Sourced
 from launcher.plan import Plan, PlannedStep
 from launcher.plugins import BUILT_IN, in_modules, load_kind

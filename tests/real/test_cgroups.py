@@ -58,7 +58,7 @@ def read_inside(group: Path) -> dict[str, object]:
     script = (
         "import json, os, sys\n"
         "open(sys.argv[1] + '/cgroup.procs', 'w').write(str(os.getpid()))\n"
-        "from launcher.limits import read_limits\n"
+        "from launcher.limits.reading import read_limits\n"
         "limits = read_limits()\n"
         "print(json.dumps([limits.memory.value, limits.memory.source, limits.cpus.value, limits.cpus.source]))\n"
     )

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from launcher.limits import Limit, Limits, read_limits, supply
+from launcher.limits.reading import read_limits, supply
+from launcher.limits.values import Limit, Limits
 
 HOSTS = Path(__file__).parent / "hosts"
 MIB = 1024**2
