@@ -12,9 +12,12 @@ import mmap
 import re
 import struct
 import time
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from launcher.tally import BOUNDS_S, BUCKETS, CLASSES
 
 if TYPE_CHECKING:
     from launcher.scoreboard import Slot
@@ -47,24 +50,25 @@ class InFlight:
     age_s: float
 
 
-def watched(app: App, slot: Slot, others: App | None = None) -> App:
-    """Return `app` with each request noted in `slot` while it lasts, and counted (`slot.counted()`) when it has ended.
+def watched(app: App, slot: Slot, others: App | None = None, *, by_status: bool = False) -> App:
+    """Return `app` with each request noted in `slot` while it lasts, and in the slot's `tally` when it has ended.
 
     A request that finds the table full is only counted; what is neither http nor websocket goes to `others`, or to
-    `app`. One event loop may call it. Every statement in `call` is paid for by each request
-    (tests/benchmarks/bench_scoreboard.py).
+    `app`. One event loop may call it. With `by_status` the tally tells requests by the class of their status, and each
+    pays for that; without, for every statement in `call` (tests/benchmarks/bench_scoreboard.py).
     """
-    count = 0
-    memory, now, pack, methods = slot.memory, time.monotonic, _ENTRY.pack_into, _METHODS
-    marks = memoryview(memory)[_METHOD_AT:]  # marks[at]: the first byte of the method of the entry that begins at `at`
-    entries = [slot.requests_at + index * _ENTRY.size for index in range(_ENTRIES)]
-    free, free_for_websockets = entries[:REQUESTS], entries[REQUESTS:]
+    table = _Table(slot)
+    call_unusual = _unusual(app, table, others or app, by_status=by_status)
+    if by_status:
+        return call_unusual
+    memory, free, marks = slot.memory, table.free, table.marks
+    counts, sums = slot.tally.counts, slot.tally.sums
+    now, pack, methods, bisect, bounds_s = time.monotonic, _ENTRY.pack_into, _METHODS, bisect_left, BOUNDS_S
     unusual = (LookupError, struct.error)  # a table that is full, a key that is not there, a path that is None
 
     async def call(scope: Scope, receive: Receive, send: Send) -> Any:
-        nonlocal count
         try:
-            pack(memory, free[-1], now(), scope["raw_path"], methods[scope["method"]])
+            pack(memory, free[-1], began_s := now(), scope["raw_path"], methods[scope["method"]])
         except unusual:
             pass  # and on outside: what the application raises would name this as its context
         else:
@@ -74,32 +78,101 @@ def watched(app: App, slot: Slot, others: App | None = None) -> App:
             finally:
                 marks[at] = 0
                 free.append(at)
-                count += 1
+                took_s = now() - began_s
+                counts[bisect(bounds_s, took_s)] += 1
+                sums[0] += took_s
         return await call_unusual(scope, receive, send)
 
-    async def call_unusual(scope: Scope, receive: Receive, send: Send) -> Any:
-        nonlocal count
-        if scope["type"] not in {"http", "websocket"}:
-            return await (others or app)(scope, receive, send)
-        mine = free if scope["type"] == "http" else free_for_websockets
-        at = mine.pop() if mine else None
-        try:
-            if at is not None:
-                pack(memory, at, now(), *_path_and_method(scope))
-            return await app(scope, receive, send)
-        finally:
-            if at is not None:
-                marks[at] = 0
-                mine.append(at)
-            count += 1
-
-    slot.counted = lambda: count
     return call
+
+
+def _unusual(app: App, table: _Table, others: App, *, by_status: bool) -> App:
+    """Return what can be called with every scope, and takes its time."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> Any:
+        kind = scope["type"]
+        if kind not in {"http", "websocket"}:
+            return await others(scope, receive, send)
+        entry = _Entry(table, send, is_request=kind == "http")
+        try:
+            entry.write(scope)
+            return await app(scope, receive, entry.send if by_status and kind == "http" else send)
+        finally:
+            entry.end()
+
+    return call
+
+
+class _Table:
+    """The entries of one worker, and which of them are free.
+
+    marks: `marks[at]` is the first byte of the method of the entry that begins at `at`.
+    """
+
+    def __init__(self, slot: Slot) -> None:
+        self.slot, self.marks = slot, memoryview(slot.memory)[_METHOD_AT:]
+        entries = [slot.requests_at + index * _ENTRY.size for index in range(_ENTRIES)]
+        self.free, self.free_for_websockets = entries[:REQUESTS], entries[REQUESTS:]
+
+
+class _Entry:
+    """One request, or one WebSocket; without a place in the table when that is full."""
+
+    __slots__ = ("_at", "_began_s", "_class", "_is_request", "_send", "_table")
+
+    def __init__(self, table: _Table, send: Send, *, is_request: bool) -> None:
+        self._table, self._send, self._is_request = table, send, is_request
+        self._class = 0
+        free = self._free
+        self._at = free.pop() if free else None
+        if self._at is None:
+            self._count_more(1)
+        self._began_s = time.monotonic()
+
+    def write(self, scope: Scope) -> None:
+        """Show it."""
+        if self._at is not None:
+            _ENTRY.pack_into(self._table.slot.memory, self._at, self._began_s, *_path_and_method(scope))
+
+    def send(self, message: MutableMapping[str, Any]) -> Awaitable[None]:
+        """Send it, and keep the class of the status."""
+        status = message.get("status", 0)  # no other message of a response has one
+        if isinstance(status, int) and 0 < (first := status // 100) < len(CLASSES):  # its first digit: RFC 9110 §15
+            self._class = first
+        return self._send(message)
+
+    def end(self) -> None:
+        """Give the place back, and count."""
+        took_s, tally = time.monotonic() - self._began_s, self._table.slot.tally
+        if self._at is None:
+            self._count_more(-1)
+        else:
+            self._table.marks[self._at] = 0
+            self._free.append(self._at)
+        if self._is_request:
+            tally.counts[self._class * BUCKETS + bisect_left(BOUNDS_S, took_s)] += 1
+            tally.sums[self._class] += took_s
+        else:
+            tally.others += 1
+
+    @property
+    def _free(self) -> list[int]:
+        return self._table.free if self._is_request else self._table.free_for_websockets
+
+    def _count_more(self, change: int) -> None:
+        if self._is_request:
+            self._table.slot.more_requests += change
+        else:
+            self._table.slot.more_websockets += change
 
 
 def _path_and_method(scope: Scope) -> tuple[bytes, bytes]:
     path = scope.get("raw_path") or str(scope.get("path", "")).encode(errors="replace")
-    method = _WEBSOCKET if scope["type"] == "websocket" else str(scope.get("method", "?")).encode(errors="replace")
+    if scope["type"] == "websocket":
+        method = _WEBSOCKET
+    else:
+        named = str(scope.get("method", "?"))
+        method = _METHODS.get(named) or named.encode(errors="replace")
     return path.partition(b"?")[0], method
 
 

@@ -15,22 +15,26 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Protocol
 
 from launcher.crossing import anonymous_file
 from launcher.inflight import InFlight, in_flight
+from launcher.tally import TALLY_BYTES, Tallied, Tally, summed
+from launcher.words import Real, Word
 
 SLOTS = 256
 
 _PAGE = 4096  # a multiple of every word; on hosts with larger pages only less sparse
 _SLOT_BYTES = 2 * _PAGE  # the record and the log in the first, the requests in flight in the second
 _BOARD_BYTES = _PAGE + SLOTS * _SLOT_BYTES
-_MAGIC = int.from_bytes(b"scores 1", "little")  # of this layout
+_MAGIC = int.from_bytes(b"scores 2", "little")  # of this layout
 
-_USED = 5  # index of the header's word `used`
+_USED, _STARTED = 5, 6  # indices of words of the header
+_NOTES_AT = 1024  # of the header; the rest of the page
+_TALLY_AT = 160  # of the slot; everything else in it is the present worker's
+_TALLY_END = _TALLY_AT + TALLY_BYTES
 
 _LOG = struct.Struct("@240s8xq")  # text, number: last, so that the number is there when the text is
 _LOG_AT = 1024  # of the slot; the rest of the page
@@ -62,37 +66,6 @@ _STAGES = {int(stage): stage for stage in Stage}
 _STATES = {int(state): state for state in BoardState}
 
 
-class _Memory(Protocol):
-    words: memoryview[int]
-    reals: memoryview[float]  # the same memory
-
-
-class _Word:
-    """An integer (64 bits, signed) of the memory of its owner."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-
-    def __get__(self, owner: _Memory, _: type | None = None) -> int:
-        return owner.words[self.index]
-
-    def __set__(self, owner: _Memory, value: int) -> None:
-        owner.words[self.index] = value
-
-
-class _Real:
-    """A floating-point number of the memory of its owner."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-
-    def __get__(self, owner: _Memory, _: type | None = None) -> float:
-        return owner.reals[self.index]
-
-    def __set__(self, owner: _Memory, value: float) -> None:
-        owner.reals[self.index] = value
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotState:
     """What was in a slot at one instant. Instants are `time.monotonic()`'s, which processes of a host share.
@@ -113,6 +86,8 @@ class SlotState:
     generation: int
     number: int
     in_flight: tuple[InFlight, ...]
+    more_requests: int
+    more_websockets: int
     last_log: tuple[str, ...]
 
 
@@ -124,21 +99,24 @@ class Slot:
     retiring: it wants to be replaced.
     forked_at, stage_since, heartbeat: `time.monotonic()`; 0.0 for not yet.
     lag_s: how late the event loop was at the last heartbeat.
-    requests: how many were answered, at the last heartbeat.
+    more_requests, more_websockets: how many are in flight beside those for which the table has room.
+    tally: of what was answered, by all workers that the slot ever had.
     generation, number: of the code (grows with each reload), of the worker (1, 2, 3 ... over the pool's life).
     """
 
-    __slots__ = ("_header", "_sequence", "at", "counted", "index", "memory", "reals", "requests_at", "words")
+    __slots__ = ("_header", "_sequence", "at", "index", "memory", "reals", "requests_at", "tally", "words")
 
-    pid = _Word(0)
-    asked = _Word(1)
-    generation = _Word(2)
-    number = _Word(3)
-    requests = _Word(4)
-    forked_at = _Real(8)
-    stage_since = _Real(9)
-    heartbeat = _Real(10)
-    lag_s = _Real(11)
+    pid = Word(0)
+    asked = Word(1)
+    generation = Word(2)
+    number = Word(3)
+    more_requests = Word(4)
+    more_websockets = Word(5)
+    _before = Word(6)  # requests of the workers before
+    forked_at = Real(8)
+    stage_since = Real(9)
+    heartbeat = Real(10)
+    lag_s = Real(11)
     _RETIRING, _STAGE = 16, 17
 
     def __init__(self, memory: mmap.mmap, index: int) -> None:
@@ -149,7 +127,7 @@ class Slot:
         record = memoryview(memory)[self.at : self.at + _LOG_AT]
         self.words: memoryview[int] = record.cast("q")
         self.reals: memoryview[float] = record.cast("d")
-        self.counted: Callable[[], int] = lambda: 0  # `inflight.watched` puts its own in place
+        self.tally = Tally(memory, self.at + _TALLY_AT)
         self._sequence: Iterator[int] | None = None
 
     @property
@@ -162,6 +140,15 @@ class Slot:
         self.words[self._RETIRING] = value
 
     @property
+    def requests(self) -> int:
+        """How many requests and WebSockets of the worker have ended."""
+        return self.tally.requests - self._before
+
+    @requests.setter
+    def requests(self, value: int) -> None:
+        self.tally.others += value - self.requests
+
+    @property
     def stage(self) -> Stage:
         """How far the worker is; FORKED, of which nothing follows, for what no stage is (a memory fault)."""
         return _STAGES.get(self.words[self._STAGE], Stage.FORKED)
@@ -172,14 +159,18 @@ class Slot:
         self.words[self._STAGE] = stage
 
     def clear(self, *, generation: int, number: int) -> None:
-        """Make it a new worker's, before the fork: nothing of the worker before is left, stage FORKED."""
+        """Make it a new worker's, before the fork: of the worker before only its tally is left, stage FORKED."""
         self.number = 0  # first and, anew, last: by it `read` knows that all it has read is of one worker
-        self.memory[self.at : self.at + _SLOT_BYTES] = bytes(_SLOT_BYTES)
+        self.memory[self.at : self.at + _TALLY_AT] = bytes(_TALLY_AT)
+        self.memory[self.at + _TALLY_END : self.at + _SLOT_BYTES] = bytes(_SLOT_BYTES - _TALLY_END)
+        self.tally.mend()
+        self._before = self.tally.requests
         self._sequence = None
         self.generation = generation
         self.forked_at = time.monotonic()
         self.stage = Stage.FORKED
         self.number = number
+        self._header[_STARTED] = max(self._header[_STARTED], number)
         self._header[_USED] = max(self._header[_USED], self.index + 1)
 
     def free(self) -> None:
@@ -187,9 +178,10 @@ class Slot:
         self.stage = Stage.EMPTY
 
     def beat(self, lag_s: float, requests: int | None = None) -> None:
-        """Say that the event loop goes round. `requests`: so far; None for what `inflight.watched` has counted."""
+        """Say that the event loop goes round. `requests`: so far, from who does not use `inflight.watched`."""
         self.lag_s = lag_s
-        self.requests = self.counted() if requests is None else requests
+        if requests is not None:
+            self.requests = requests
         self.heartbeat = time.monotonic()
 
     def keep_log(self, line: str) -> None:
@@ -223,6 +215,8 @@ class Slot:
             generation=self.generation,
             number=self.number,
             in_flight=in_flight(self.memory, self.requests_at),
+            more_requests=self.more_requests,
+            more_websockets=self.more_websockets,
             last_log=tuple(text.rstrip(b"\0").decode(errors="ignore") for _, text in sorted(self._log())),
         )
 
@@ -240,16 +234,17 @@ class Board:
 
     arbiter_pid, wanted: who the arbiter is, how many workers there are to be.
     generation, restarts: of the code, of workers that died.
-    heartbeat: `time.monotonic()` of the arbiter's loop.
-    used: how many slots, from the first, were ever used.
+    heartbeat: `time.monotonic()` of the arbiter's loop. notes: bytes of the monitor's, which outlive it.
+    used: how many slots, from the first, were ever used. started: how many workers were.
     """
 
-    arbiter_pid = _Word(1)
-    wanted = _Word(2)
-    generation = _Word(3)
-    restarts = _Word(4)
-    used = _Word(_USED)
-    heartbeat = _Real(8)
+    arbiter_pid = Word(1)
+    wanted = Word(2)
+    generation = Word(3)
+    restarts = Word(4)
+    used = Word(_USED)
+    started = Word(_STARTED)
+    heartbeat = Real(8)
     _STATE = 16
 
     def __init__(self, fd: int) -> None:
@@ -259,6 +254,7 @@ class Board:
         header = memoryview(self.memory)[:_PAGE]
         self.words: memoryview[int] = header.cast("q")
         self.reals: memoryview[float] = header.cast("d")
+        self.notes: memoryview[int] = header[_NOTES_AT:]
         self._slots: dict[int, Slot] = {}
 
     @classmethod
@@ -298,3 +294,7 @@ class Board:
         slots = map(self.slot, range(min(self.used, SLOTS)))
         states = [slot.read() for slot in slots if slot.stage is not Stage.EMPTY]
         return [state for state in states if state.stage is not Stage.EMPTY]
+
+    def tallied(self) -> Tallied:
+        """Return what all workers have answered, also those that have ended. It only ever grows."""
+        return summed(self.slot(index).tally.read() for index in range(min(self.used, SLOTS)))

@@ -27,6 +27,7 @@ class Status:
     def __init__(self, plan: Mapping[str, Any], view: View, processes: Processes) -> None:
         """Take what does not change from `plan`."""
         self._given, self._view, self._processes = plan, view, processes
+        self.others: dict[str, Callable[[], object]] = {}
 
     @property
     def _plan(self) -> Mapping[str, Any]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+from bisect import bisect_left
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from launcher.inflight import REQUESTS, App, InFlight, Receive, Scope, Send, watched
 from launcher.scoreboard import Board, Slot
+from launcher.tally import BOUNDS_S, CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,7 +116,73 @@ def test_errors_and_cancellation_clear_the_entry(board: Board) -> None:
     asyncio.run(cancelled())
     slot.beat(0.0)
 
-    assert (1, ()) == (slot.requests, slot.read().in_flight)
+    assert (4, ()) == (slot.requests, slot.read().in_flight)
+
+
+def test_what_has_no_place_is_counted_while_it_lasts(board: Board) -> None:
+    """How many requests and WebSockets are under way is known however many there are."""
+    slot, found = cleared(board), []
+
+    async def app(*_: Any) -> None:
+        await asyncio.sleep(0)
+        found.append(slot.read())
+
+    websocket = {"type": "websocket", "path": "/ws"}
+    asyncio.run(run(watched(app, slot), *[HTTP] * 40, *[websocket] * 7))
+    after = slot.read()
+
+    assert (12, 3) == (found[0].more_requests, found[0].more_websockets)
+    assert (0, 0, 47, 7) == (after.more_requests, after.more_websockets, after.requests, slot.tally.others)
+
+
+@pytest.mark.parametrize("by_status", [False, True])
+def test_durations_are_of_requests_only(board: Board, *, by_status: bool) -> None:
+    """Each request is in the bucket of its time, whatever its scope is like; WebSockets last and are in none."""
+    slot = cleared(board)
+
+    async def app(scope: Scope, _: Receive, __: Send) -> None:
+        await asyncio.sleep(0.03 if scope.get("raw_path") == b"/slow" else 0)
+
+    scopes: list[Scope] = [HTTP, HTTP | {"raw_path": b"/slow"}, {"type": "http"}, {"type": "websocket", "path": "/ws"}]
+    for scope in scopes:
+        asyncio.run(run(watched(app, slot, by_status=by_status), scope))
+    durations = board.tallied().durations
+    slow = bisect_left(BOUNDS_S, 0.03)
+
+    assert 3 == sum(durations.counts)
+    assert 1 == sum(durations.counts[slow:])
+    assert 0.03 <= durations.sum_s < 10
+    assert (4, 1) == (board.tallied().requests, board.tallied().others)
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ([{"type": "http.response.start", "status": 200}, {"type": "http.response.body"}], "2xx"),
+        ([{"type": "http.response.start", "status": HTTPStatus.NOT_FOUND}], "4xx"),
+        ([{"type": "http.response.start", "status": 999}], "none"),
+        ([{"type": "http.response.start", "status": "200"}], "none"),
+        ([{}], "none"),
+        ([], "none"),
+    ],
+    ids=["ok", "enum", "unknown", "text", "nothing", "silent"],
+)
+def test_the_class_of_the_status(board: Board, sent: list[dict[str, Any]], told: str) -> None:
+    """When switched on, durations are told by the class of the status; the server gets each message as it was sent."""
+    slot, got = cleared(board), []
+
+    async def app(_: Scope, __: Receive, send: Send) -> None:
+        for message in sent:
+            await send(message)
+
+    async def server(message: Any) -> None:
+        got.append(message)
+
+    asyncio.run(watched(app, slot, by_status=True)(HTTP, never, server))  # type: ignore[arg-type]  # a coroutine
+    by_class = board.tallied().by_class
+
+    assert sent == got
+    assert {told: 1} == {name: sum(row.counts) for name, row in zip(CLASSES, by_class, strict=True) if any(row.counts)}
 
 
 def test_any_callable_is_watched(board: Board) -> None:

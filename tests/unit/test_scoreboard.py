@@ -37,7 +37,7 @@ def cleared(board: Board, index: int = 1) -> Slot:
 def test_a_slot_that_is_reused_is_empty(board: Board) -> None:
     """Nothing of the worker before is left: no word, no request, no log line."""
     slot = cleared(board)
-    fresh = slot.read()
+    fresh, states = slot.read(), []
 
     async def is_killed(*_: Any) -> None:
         slot.pid, slot.asked, slot.retiring = 12, 2, True
@@ -45,9 +45,10 @@ def test_a_slot_that_is_reused_is_empty(board: Board) -> None:
         slot.beat(3.0, 99)
         slot.stage = Stage.DRAINING
         slot.clear(generation=2, number=2)
+        states.append(slot.read())
 
     asyncio.run(watched(is_killed, slot)(HTTP, is_killed, is_killed))  # type: ignore[arg-type]  # a coroutine
-    state = slot.read()
+    (state,) = states
 
     assert (0, 0, False, 0, 0.0, 0.0) == (
         state.pid,
@@ -74,6 +75,31 @@ def test_the_words_of_a_slot(board: Board) -> None:
     assert (SLOTS - 1, 2**22, 1, True) == (state.index, state.pid, state.asked, state.retiring)
     assert (Stage.LIFESPAN, 12, 0.5) == (state.stage, state.requests, state.lag_s)
     assert (1, 1) == (state.generation, state.number)
+
+
+def test_what_ended_workers_answered_stays_counted(board: Board) -> None:
+    """The pool's counters survive the ends of workers and what a memory fault leaves; each worker's begin at 0."""
+    slot, other = cleared(board), cleared(board, 3)
+    other.beat(0.0, 5)
+    slot.beat(0.0, 2)
+    slot.tally.counts[0], slot.tally.sums[0] = 3, 0.25
+    before = board.tallied()
+    slot.free()
+    freed = board.tallied()
+    slot.clear(generation=1, number=2)
+    cleared_again = board.tallied(), slot.read().requests
+    slot.beat(0.0, 4)
+    after = board.tallied(), slot.read().requests
+    slot.memory[slot.at : slot.at + 1024] = b"\xff" * 1024
+    fault = board.tallied()
+    slot.clear(generation=1, number=3)
+
+    assert (10, 0.25, 3) == (before.requests, before.durations.sum_s, before.durations.counts[0])
+    assert before == freed
+    assert (before, 0) == cleared_again
+    assert (14, 4) == (after[0].requests, after[1])
+    assert (5, 5, 0) == (fault.requests, board.tallied().requests, slot.requests)
+    assert 3 == board.started
 
 
 def test_the_words_of_the_header(board: Board) -> None:
