@@ -6,12 +6,14 @@ crash reporters) but the descriptor's number. It is read by `pread` from the sta
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
 
 PLAN_FD = "LAUNCHER_PLAN_FD"
 _CHUNK_BYTES = 1 << 16
+_NOT_ALLOWED = (errno.ENOSYS, errno.EPERM, errno.EACCES)  # by a container's list of system calls
 
 
 def write_plan(plan: Mapping[str, object]) -> int:
@@ -51,7 +53,11 @@ def _content(fd: int) -> bytes:
 
 def _anonymous_file(name: str) -> int:
     if hasattr(os, "memfd_create"):
-        return os.memfd_create(name)
+        try:
+            return os.memfd_create(name)
+        except OSError as error:
+            if error.errno not in _NOT_ALLOWED:
+                raise
     import tempfile
 
     with tempfile.TemporaryFile() as file:

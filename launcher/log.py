@@ -10,17 +10,24 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from launcher.redact import redact
+
+if TYPE_CHECKING:
+    from launcher.line_writer import LineWriter
 
 LEVELS = {"trace": 5, "debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40, "critical": 50}
 
 Format = Literal["auto", "console", "json"]
 Render = Callable[[dict[str, object]], str]
+
+ARBITER_PATIENCE_S = 0.1  # with who reads stderr: signals wait meanwhile
+WORKER_PATIENCE_S = 0.5  # as long as no client minds, so that a reader that is only slow misses nothing
 
 
 class Log:
@@ -74,12 +81,15 @@ class Log:
         if self._render is None:
             self._early.append((level, event, facts))
         elif LEVELS[level] >= self._level:
-            known = {name: _redacted(value) for name, value in facts.items()}
-            line = self._render({"timestamp": timestamp(time.time()), "level": level, "event": redact(event), **known})
             # stderr full, closed, None, or just being written by what a signal interrupted: go on all the same
             with contextlib.suppress(OSError, ValueError, AttributeError, RuntimeError):
-                sys.stderr.write(line + "\n")
-                sys.stderr.flush()
+                write_line(sys.stderr, self.line(event, level, facts) + "\n")
+
+    def line(self, event: str, level: str, facts: Mapping[str, object]) -> str:
+        """Return the line of an event, without its end."""
+        known = {name: _redacted(value) for name, value in facts.items()}
+        render = self._render or _JSON.encode
+        return render({"timestamp": timestamp(time.time()), "level": level, "event": redact(event), **known})
 
 
 def timestamp(seconds: float) -> str:
@@ -123,8 +133,40 @@ def _redacted(value: object) -> object:
 
 
 log = Log()
+_stderr: LineWriter | None = None
+
+
+def be_patient(patience_s: float) -> None:
+    """From now on a line for stderr that nobody reads is dropped after `patience_s`; call it again after a fork."""
+    global _stderr  # noqa: PLW0603 - a process has one stderr, whoever logs
+    if _stderr is not None:
+        _stderr.begin_anew(patience_s)
+        return
+    from launcher.line_writer import LineWriter
+
+    _stderr = LineWriter(2, patience_s, _notice)
+
+
+def write_line(stream: Any, line: str) -> None:
+    """Write `line`, which has its end, to a text stream; to stderr with the patience of `be_patient`.
+
+    Raises OSError, ValueError, or AttributeError for what is no stream.
+    """
+    if _stderr is not None and stream is not None and stream is sys.__stderr__:
+        _stderr.write(line)
+    else:
+        stream.write(line)
+        stream.flush()
+
+
+def _notice(lines: int) -> str:
+    return log.line("launcher.log_lines_dropped", "warning", {"lines": lines, "pid": os.getpid()}) + "\n"
 
 
 def configure_child(decided: Mapping[str, object]) -> None:
-    """Configure `log` after the exec as boot did; `decided`: `console` (bool) and `level` of the handover's `log`."""
+    """Configure `log` after the exec as boot did; `decided`: `console` (bool) and `level` of the handover's `log`.
+
+    Nobody who does not read stderr keeps this process from its work any more.
+    """
+    be_patient(ARBITER_PATIENCE_S)
     log.configure("console" if decided.get("console") else "json", str(decided.get("level", "info")))

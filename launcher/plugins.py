@@ -12,6 +12,7 @@ import difflib
 import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
@@ -45,9 +46,9 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One word on offer: what it leads to (`module:attribute`) and who brings it."""
+    """One word on offer: what it leads to (`module:attribute`) and who brings it. Of a hook: its name."""
 
-    kind: Kind
+    kind: Kind | Literal["hooks"]
     word: str
     target: str
     distribution: str
@@ -93,6 +94,17 @@ def in_modules(modules: Sequence[str]) -> Iterator[Offer]:
         for kind in BUILT_IN:
             for word, value in _table(name, kind).items():
                 yield Offer(kind, word, f"{value.__module__}:{value.__qualname__}", f"module {name}", "")
+
+
+def with_hooks(modules: Sequence[str], import_dir: Path) -> Iterator[Offer]:
+    """Yield the hooks of installed distributions and of modules, as far as their sources tell."""
+    from launcher.hook_plugins import hook_plugins
+
+    for plugin in hook_plugins(modules, import_dir, unused=True):
+        name, _, version = plugin.who.rpartition(" ")
+        who = (plugin.who, "") if name in {"", "module"} else (name, version)
+        for hook in plugin.hooks:
+            yield Offer("hooks", hook, plugin.target, *who)
 
 
 def _table(name: str, kind: Kind) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from enum import IntEnum
 from launcher.crossing import anonymous_file
 from launcher.inflight import InFlight, in_flight
 from launcher.tally import TALLY_BYTES, Tallied, Tally, summed
-from launcher.words import Real, Word
+from launcher.words import Flag, Real, Word
 
 SLOTS = 256
 
@@ -96,7 +96,7 @@ class Slot:
 
     pid: of the worker.
     asked: what the arbiter wants of it (0: nothing, 1: that it stops gracefully, 2: quickly).
-    retiring: it wants to be replaced.
+    retiring: it wants to be replaced. unhealthy: the application says itself that it should get no requests.
     forked_at, stage_since, heartbeat: `time.monotonic()`; 0.0 for not yet.
     lag_s: how late the event loop was at the last heartbeat.
     more_requests, more_websockets: how many are in flight beside those for which the table has room.
@@ -117,7 +117,9 @@ class Slot:
     stage_since = Real(9)
     heartbeat = Real(10)
     lag_s = Real(11)
-    _RETIRING, _STAGE = 16, 17
+    retiring = Flag(16)
+    unhealthy = Flag(18)
+    _STAGE = 17
 
     def __init__(self, memory: mmap.mmap, index: int) -> None:
         """Look at slot `index` of a board's memory."""
@@ -129,15 +131,6 @@ class Slot:
         self.reals: memoryview[float] = record.cast("d")
         self.tally = Tally(memory, self.at + _TALLY_AT)
         self._sequence: Iterator[int] | None = None
-
-    @property
-    def retiring(self) -> bool:
-        """Whether the worker wants to be replaced."""
-        return bool(self.words[self._RETIRING])
-
-    @retiring.setter
-    def retiring(self, value: bool) -> None:
-        self.words[self._RETIRING] = value
 
     @property
     def requests(self) -> int:

@@ -30,6 +30,13 @@ class Word:
         owner.words[self.index] = value
 
 
+class Flag(Word):
+    """A truth of the memory of its owner."""
+
+    def __get__(self, owner: Memory, _: type | None = None) -> bool:
+        return bool(owner.words[self.index])
+
+
 class Real:
     """A floating-point number of the memory of its owner."""
 

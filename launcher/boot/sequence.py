@@ -9,7 +9,7 @@ import dataclasses
 import gc
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from launcher.boot.context import Context
@@ -21,6 +21,7 @@ from launcher.boot.sockets import close_listeners, ignored_addresses, open_liste
 from launcher.boot.watch import Watch
 from launcher.boot.watched_start import Resolve, WatchedStart
 from launcher.errors import LauncherError, UsageError
+from launcher.hook_plugins import HookPlugin, hook_plugins, of_workers
 from launcher.log import log
 from launcher.notify import Notifier
 from launcher.origin import Ignored
@@ -39,7 +40,8 @@ def run(load: Callable[[], Settings], watch: Watch, original: Original) -> NoRet
     with watch.installed():
         settings = load()
         _check_place(settings.environ)
-        seen = _watched(settings, watch)
+        hooks = hook_plugins(settings.plugins, settings.app.app_dir or settings.cwd)
+        seen = _watched(settings, watch, hooks)
         try:
             plan = decide(settings)
             say(plan)
@@ -54,9 +56,11 @@ def run(load: Callable[[], Settings], watch: Watch, original: Original) -> NoRet
         say_doubts(plan)
         try:
             context = Context(watch, settings, plan.app.import_dir if plan.app else None)
-            server_command(plan, settings, listeners, context.environ)  # what it cannot do is known before the steps
+            server_command(
+                plan, settings, listeners, context.environ, hooks
+            )  # what it cannot do is known before the steps
             prestart(plan, settings, context)
-            command = _kept(server_command(plan, settings, listeners, context.environ), seen)
+            command = _kept(server_command(plan, settings, listeners, context.environ, hooks), seen)
             watch.check()
         except BaseException:
             _given_up(listeners, seen)
@@ -71,11 +75,11 @@ def run(load: Callable[[], Settings], watch: Watch, original: Original) -> NoRet
         raise
 
 
-def _watched(settings: Settings, watch: Watch) -> WatchedStart | None:
+def _watched(settings: Settings, watch: Watch, hooks: Iterable[HookPlugin]) -> WatchedStart | None:
     """Start the monitor, where there is to be one: a bare server would not keep it, nor one that reloads by itself."""
     if settings.monitor.off or settings.pool.plain or settings.pool.reload:
         return None
-    seen = WatchedStart(settings, _resolver(watch))
+    seen = WatchedStart(settings, _resolver(watch), tuple(hooks))
     watch.accompanied_by(seen)
     return seen
 
@@ -221,7 +225,11 @@ def _chosen(plan: Plan, settings: Settings, context: Context, *, before_exports:
 
 
 def server_command(
-    plan: Plan, settings: Settings, listeners: tuple[Listener, ...], environ: Mapping[str, str]
+    plan: Plan,
+    settings: Settings,
+    listeners: tuple[Listener, ...],
+    environ: Mapping[str, str],
+    hooks: Iterable[HookPlugin] = (),
 ) -> ServerCommand:
     """Return what this process becomes. Raises UsageError for what the server cannot do."""
     if plan.app is None or plan.budget is None:
@@ -243,6 +251,9 @@ def server_command(
             log=settings.log,
             drain_delay_s=plan.drain_delay.value,
             graceful_timeout_s=plan.graceful_timeout.value,
+            wrap_app=tuple(of_workers(hooks)),
+            health_worker=settings.monitor.health_worker,
+            metrics_by_status=settings.monitor.metrics_by_status,
             environ=environ,
         )
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 from launcher.boot.sockets import close_listeners, open_listeners
 from launcher.channel import Channel, pair
+from launcher.hook_plugins import HookPlugin, of_host
 from launcher.instances import bind, remove
 from launcher.log import log
 from launcher.monitoring import Keeper
@@ -31,9 +32,10 @@ Resolve = Callable[[str, int, int, int], Sequence[tuple[Any, ...]]]
 class WatchedStart:
     """The monitor's side of a start: scoreboard, event channel, sockets for probes, and who keeps it running."""
 
-    def __init__(self, settings: Settings, resolve: Resolve) -> None:
+    def __init__(self, settings: Settings, resolve: Resolve, hooks: Sequence[HookPlugin] = ()) -> None:
         """Bind and start it. Raises UsageError for an address or a folder that was asked for and cannot be had."""
         monitor = settings.monitor
+        self._tls = settings.http.ssl_certfile is not None
         self._probes = _health_listeners(settings, resolve)
         try:
             self._socket, self.address = bind(settings.environ, monitor.runtime_dir, os.getpid())
@@ -55,6 +57,8 @@ class WatchedStart:
             "metrics": monitor.metrics,
             "health_http": monitor.health_http,
             "plugins": list(settings.plugins),
+            "hooks": of_host(hooks),
+            "metrics_by_status": monitor.metrics_by_status,
             "cwd": str(settings.cwd),
             "version": _version(),
             "started_at": time.time(),
@@ -78,6 +82,8 @@ class WatchedStart:
             "app": plan.app.import_string if plan.app else "",
             "server": plan.server.value,
             "listen": [listener.address for listener in listeners],
+            "import_dir": str(plan.app.import_dir) if plan.app else "",
+            "tls": self._tls,
             "memory": {
                 "limit_bytes": budget.limit_bytes,
                 "source": budget.limit_source,
@@ -86,7 +92,7 @@ class WatchedStart:
             if budget
             else {},
         }
-        names = ("app", "server", "listen", "memory")
+        names = ("app", "server", "listen", "memory", "import_dir", "tls")
         self.channel.send({"event": "plan", **{name: self._facts[name] for name in names}})
 
     @property

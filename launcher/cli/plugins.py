@@ -12,14 +12,15 @@ from launcher.cli.reporting import reporting
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @launcher_options("plugins")
 def plugins(as_json: bool, **given: object) -> None:  # noqa: FBT001 - click passes flags by name
-    """Print every kind on offer, in order of kind and word."""
+    """Print every kind and hook on offer, in order of kind and word."""
     from launcher.cli.tables import show  # with the command
-    from launcher.plugins import in_modules, installed
+    from launcher.plugins import in_modules, installed, with_hooks
     from launcher.settings.load import load
 
     with reporting():
-        modules = load(given).plugins
-        offers = sorted({*installed(), *in_modules(modules)}, key=lambda offer: (offer.kind, offer.word))
+        settings = load(given)
+        hooks = with_hooks(settings.plugins, settings.app.app_dir or settings.cwd)
+        offers = sorted({*installed(), *in_modules(settings.plugins), *hooks}, key=lambda one: (one.kind, one.word))
     if as_json:
         import json  # where it is asked for
 

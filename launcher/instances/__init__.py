@@ -1,8 +1,8 @@
 """Which launchers run here?
 
-Each has a socket, `<pid>.sock` in one of `launcher.instances.runtime_places`, or an abstract one where it could write nowhere.
-Sockets of other pid namespaces (a volume that two containers share, a pod's network namespace) are not of here: a probe
-must not be answered by the neighbour.
+Each has a socket, `<pid>.sock` in one of `launcher.instances.runtime_places`, or an abstract one where it could write
+nowhere. Sockets of other pid namespaces (a volume that two containers share, a pod's network namespace) are not of
+here: a probe must not be answered by the neighbour.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ _AGAIN_S = 0.05
 
 
 class Reply(NamedTuple):
-    """The status code (200, 503 ...) and the body of an answer; a tuple as `launcher.instances.runtime_places.Place` is one."""
+    """The status code (200, 503 ...) and the body of an answer; a tuple as `runtime_places.Place` is one."""
 
     status: int
     body: bytes

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from launcher.channel import Channel, pair
 from launcher.crossing import PLAN_FD, write_plan
 from launcher.monitor.findings import Findings
 from launcher.monitor.health import Line
+from launcher.monitor.view import View
 
 BEAT_S, SILENT_S = 5.0, 15.0  # it says that often that it turns; ended after that long without a word
 LOAD_S = 60.0  # of one plugin: the import of an application takes its time
@@ -35,15 +35,14 @@ class Host:
     def __init__(
         self,
         plan: Mapping[str, Any],
+        view: View,
         watch: Callable[[Channel, Callable[[], None]], None],
         forget: Callable[[Channel], None],
-        silence_s: Callable[[float], float],
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take what to load from `plan` (`hooks`, `health_http`). `silence_s` is `View`'s."""
-        self._plan, self._watch, self._forget = plan, watch, forget
-        self._silence_s, self._clock = silence_s, clock
-        self.findings = Findings(plan, silence_s)
+        """Take what to load from `plan` (`hooks`, `health_http`), and what was decided later from `view`."""
+        self._given, self._view, self._watch, self._forget = plan, view, watch, forget
+        self._clock, self._silence_s = view.clock, view.silence_s
+        self.findings = Findings(plan, view.silence_s)
         self.failures: dict[str, int] = {}
         self.pid: int | None = None
         self.starts = 0
@@ -56,13 +55,23 @@ class Host:
         self._heard = self._began = self._due = 0.0
         self._pause_s = _FIRST_S
 
+    @property
+    def _plan(self) -> Mapping[str, Any]:
+        return {**self._given, **self._view.facts}
+
     def lines(self, group: str) -> Sequence[Line]:
         """Return the checks of a group ("readiness", "startup"); see `health.Others`."""
         return self.findings.lines(group)
 
     def facts(self) -> dict[str, Any]:
         """Return what `status` shows."""
-        return {"pid": self.pid, "starts": self.starts, **self.findings.facts(), "failures": dict(self.failures)}
+        return {
+            "pid": self.pid,
+            "starts": self.starts,
+            **self.findings.facts(),
+            "failures": dict(self.failures),
+            "incidents_waiting": len(self._incidents),
+        }
 
     # What the plugins are told.
 
@@ -80,7 +89,8 @@ class Host:
         self._incidents[str(report.get("id", ""))] = (report, [])
         while len(self._incidents) > _MOST_INCIDENTS:
             del self._incidents[next(iter(self._incidents))]
-        self._tell_incident(report, [])
+        if self._loaded:  # otherwise all that wait are told when it is
+            self._tell_incident(report, [])
 
     def _listeners(self) -> list[str]:
         hooks = self._plan.get("hooks", ())
@@ -101,7 +111,8 @@ class Host:
         if self._idle:
             self._reap()
         elif self.pid is None:
-            if self._clock() >= self._due:
+            # Where modules of the application are, and where the pool listens, is decided after our own start.
+            if self._clock() >= self._due and "listen" in self._plan:
                 self._try_to_start()
         elif self._reap():
             self._ended()

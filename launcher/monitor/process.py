@@ -22,7 +22,10 @@ from launcher.channel import Channel
 from launcher.kernel import die_with_parent, trim_memory
 from launcher.monitor.control import Control
 from launcher.monitor.health import Health
+from launcher.monitor.metrics import measured, metrics
+from launcher.monitor.notes import Notes
 from launcher.monitor.processes import Processes
+from launcher.monitor.rendering import Rendering
 from launcher.monitor.routes import Routes
 from launcher.monitor.status import Status
 from launcher.monitor.view import View
@@ -69,6 +72,7 @@ class Monitor:
         self.web = Web(self._selector, self.routes, clock=clock)
         self.ears: list[Callable[[Mapping[str, Any]], None]] = [self.view.hear, self.control.hear]
         self.ticks: list[Callable[[], object]] = [self.control.look, lambda: self.health.started]
+        self._offer_metrics(Notes(self.view), by_status=bool(plan.get("metrics_by_status")))
         if plan.get("hooks") or plan.get("health_http"):
             self._ask_plugins(plan)
 
@@ -77,8 +81,9 @@ class Monitor:
         die_with_parent()
         for signum in _DEAF_TO:
             signal.signal(signum, lambda *_: None)
-        self._listen()
         self.watch(self._channel, self._hear)
+        self._guarded(self._hear)  # before anybody is answered: what the start is at was said when we were started
+        self._listen()
         gc.collect()
         gc.freeze()  # for a child that is forked to render metrics: what is never looked at is never copied
         due = self._clock()
@@ -97,10 +102,21 @@ class Monitor:
         """Call back no more; to be called before the descriptor is closed."""
         self._selector.unregister(file)
 
+    def _offer_metrics(self, notes: Notes, *, by_status: bool) -> None:
+        rendering = Rendering(
+            self.watch,
+            self.forget,
+            lambda: metrics(measured(self.status.facts(), self.view, notes.monitors, by_status=by_status)),
+            self._clock,
+        )
+        self.routes.metrics = rendering
+        self.ears.append(notes.keep)
+        self.ticks.append(rendering.look)
+
     def _ask_plugins(self, plan: Mapping[str, Any]) -> None:
         from launcher.monitor.host import Host  # a monitor without plugins does not pay for it
 
-        host = Host(plan, self.watch, self.forget, self.view.silence_s, self._clock)
+        host = Host(plan, self.view, self.watch, self.forget)
         self.health.others = host.lines
         self.ears.append(host.overhear)
         self.ticks.append(host.look)

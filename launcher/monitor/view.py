@@ -144,4 +144,4 @@ class View:
         return self._stays(slot) and self.silence_s(max(slot.heartbeat, slot.stage_since)) <= SILENT_S
 
     def _stays(self, slot: Slot) -> bool:
-        return slot.stage is Stage.READY and not slot.asked
+        return slot.stage is Stage.READY and not slot.asked and not slot.unhealthy

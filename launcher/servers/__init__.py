@@ -38,6 +38,9 @@ class ServerPlan:
     log: LogSettings
     graceful_timeout_s: float
     drain_delay_s: float = 0.0
+    wrap_app: tuple[str, ...] = ()  # plugins that put something around the application
+    health_worker: str | None = None
+    metrics_by_status: bool = False
     environ: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -1,7 +1,8 @@
 """What does gunicorn's command line look like?
 
 What a person asked for stands in argv and so wins over their gunicorn.conf.py and GUNICORN_CMD_ARGS, as gunicorn has
-it. What the launcher decided by itself gives way to them: where there are any it crosses as defaults instead.
+it. What the launcher decided by itself gives way to them: where there are any it crosses as defaults instead. So does
+what it read there itself, or else HUP could not read it again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from launcher.errors import UsageError
+from launcher.origin import Origin, OriginKind
 from launcher.servers import ServerCommand, ServerPlan
 from launcher.servers.options import (
     UVICORN_WORKERS,
@@ -25,6 +27,7 @@ from launcher.servers.options import (
     whole_seconds,
     words,
 )
+from launcher.settings.gunicorn_conventions import NAMES
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - no file of ours: gunicorn makes and unlinks its own
 _MOUNTS = Path("/proc/self/mounts")
@@ -45,13 +48,16 @@ class GunicornServer:
 
     name: ClassVar[str] = "gunicorn"
 
-    def __init__(self, shared_memory: Path = SHARED_MEMORY, mounts: Path = _MOUNTS) -> None:
-        """Read where workers may put their heartbeat files from `mounts`."""
+    def __init__(
+        self, shared_memory: Path = SHARED_MEMORY, mounts: Path = _MOUNTS, platform: str = sys.platform
+    ) -> None:
+        """Read where workers may put their heartbeat files from `mounts`. `platform`: as sys.platform has it."""
+        self._platform = platform
         self._heartbeats = _writable_tmpfs(shared_memory, mounts)
 
     def command(self, plan: ServerPlan) -> ServerCommand:
         """Return gunicorn's command; raise UsageError for what it cannot do."""
-        _check(plan)
+        _check(plan, self._platform)
         app = f"{plan.app}()" if plan.factory else plan.app
         asked, decided = _asked(plan), self._decided(plan)
         given_way = {name: value for name, value in decided.items() if asked.get(name) is None}
@@ -90,7 +96,8 @@ class GunicornServer:
 def _asked(plan: ServerPlan) -> dict[str, Option]:
     pool, http = plan.pool, plan.http
     asked_class = pool.worker_class.value if pool.worker_class else None
-    return {
+    found = _found_by_gunicorn(plan)
+    asked: dict[str, Option] = {
         "--config": pool.config,
         "--workers": plan.workers if pool.workers else None,
         "--worker-class": "uvicorn" if asked_class in UVICORN_WORKERS else asked_class,
@@ -108,6 +115,24 @@ def _asked(plan: ServerPlan) -> dict[str, Option]:
         "--certfile": http.ssl_certfile,
         "--keyfile": http.ssl_keyfile,
     }
+    return {name: None if name in found else value for name, value in asked.items()}
+
+
+def _found_by_gunicorn(plan: ServerPlan) -> set[str]:
+    """Return the options whose values stand in gunicorn's own file or variable, where gunicorn finds them by itself."""
+    pool = plan.pool
+    if pool.plain:
+        return set()
+    origins = {
+        "--workers": pool.workers.origin if pool.workers and pool.workers.value == plan.workers else None,
+        "--worker-class": pool.worker_class.origin if pool.worker_class else None,
+    }
+    return {name for name, origin in origins.items() if origin is not None and _is_gunicorns(origin)}
+
+
+def _is_gunicorns(origin: Origin) -> bool:
+    """Tell whether `settings.gunicorn_conventions` wrote it: `workers in gunicorn.conf.py`."""
+    return origin.kind is OriginKind.PLATFORM and origin.where.partition(" in ")[0] in NAMES
 
 
 def _error_log(asked: bool | str) -> str | None:  # noqa: FBT001 - a setting's value
@@ -120,7 +145,12 @@ def _log_level(level: str) -> str | None:
     return {"info": None, "trace": "debug"}.get(level, level)
 
 
-def _check(plan: ServerPlan) -> None:
+def _check(plan: ServerPlan, platform: str) -> None:
+    if plan.pool.preload and not plan.pool.plain and platform != "linux":
+        raise UsageError(
+            "preload needs Linux: elsewhere the workers of a preloaded application would not be the server's children",
+            cure="leave preload out (preload_app in gunicorn's file), or start the bare server with --plain",
+        )
     asked = plan.pool.worker_class.value if plan.pool.worker_class else "uvicorn"
     if plan.pool.reload:
         raise UsageError("gunicorn's workers do not restart on file changes", cure="use --server uvicorn with --reload")

@@ -19,7 +19,7 @@ from json.encoder import encode_basestring as _text
 from pathlib import Path
 from typing import Any
 
-from launcher.log import LEVELS, log, renderer, timestamp
+from launcher.log import LEVELS, log, renderer, timestamp, write_line
 from launcher.redact import MASK, redact
 
 REQUEST_ANSWERED = "launcher.request_answered"
@@ -186,7 +186,14 @@ def _path(record: logging.LogRecord) -> str | None:
 
 
 class LineStream(logging.StreamHandler[Any]):
-    """Writes to stderr. A line that cannot be written is lost, and nothing else happens."""
+    """Writes to stderr. A line that cannot be written, or that nobody reads, is lost, and nothing else happens."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        try:
+            write_line(self.stream, self.format(record) + self.terminator)
+        except Exception:  # noqa: BLE001 - as logging's own handlers have it
+            self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Go on: there is nobody left to tell."""

@@ -21,6 +21,8 @@ class Rules:
     max_worker_lifetime_s: the age at which a worker is replaced; None: never.
     restart_intensity: unexplained deaths of ready workers within 60 s after which the pool gives up; None: as many as
         there are workers, at least 3.
+    wrap_app: plugins that put something around the application. health_worker: `module:function`, asked in each worker.
+    metrics_by_status: whether answers are counted by the class of their status.
     access_log_exclude: paths whose requests leave no line in the access log.
     """
 
@@ -32,13 +34,17 @@ class Rules:
     max_worker_lifetime_s: float | None = None
     restart_intensity: int | None = None
     access_log_exclude: tuple[str, ...] = ()
+    wrap_app: tuple[str, ...] = ()
+    health_worker: str | None = None
+    metrics_by_status: bool = False
 
     @classmethod
     def from_plan(cls, plan: Mapping[str, Any]) -> Rules:
         """Return what `launcher.servers.options.pool_rules` made; what is not there has its default."""
         names = {field.name for field in dataclasses.fields(cls)}
         known = {name: value for name, value in plan.items() if name in names}
-        return cls(**known | {"access_log_exclude": tuple(known.get("access_log_exclude", ()))})
+        lists = {name: tuple(known.get(name, ())) for name in ("access_log_exclude", "wrap_app")}
+        return cls(**known | lists)
 
     def intensity(self, workers: int) -> int:
         """Return how many deaths within 60 s are too many for a pool of this size."""

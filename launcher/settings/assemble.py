@@ -132,6 +132,7 @@ def _monitor(merged: Merged) -> MonitorSettings:
         health_http=merged.value("health_http", str),
         health_worker=merged.value("health_worker", str),
         metrics=_or_default(merged, "metrics", bool),
+        metrics_by_status=_or_default(merged, "metrics_by_status", bool),
         runtime_dir=merged.value("runtime_dir", str),
     )
 

@@ -83,9 +83,17 @@ TABLE: tuple[Option, ...] = (
     _monitor("health_details", Kind.BOOLEAN, "Say there why a check fails.", default=False),
     _monitor("ready_workers", Kind.SHARE, "So many ready workers make the server ready.", default="1", metavar="K|P%"),
     _monitor("health_http", Kind.TEXT, "Ask the application, too: a path that has to answer 2xx.", metavar="PATH"),
-    _monitor("health_worker", Kind.TEXT, "Called in each worker: ready as long as it does not raise.", metavar="MODULE:FUNCTION"),
+    _monitor(
+        "health_worker",
+        Kind.TEXT,
+        "Called in each worker: ready as long as it does not raise.",
+        metavar="MODULE:FUNCTION",
+    ),
     _monitor("metrics", Kind.BOOLEAN, "Serve /metrics where probes are served.", default=False),
-    _monitor("runtime_dir", Kind.PATH, "Where the management socket is.", shown_default="a private folder that is found"),
+    _monitor("metrics_by_status", Kind.BOOLEAN, "Count answers by the class of their status, too.", default=False),
+    _monitor(
+        "runtime_dir", Kind.PATH, "Where the management socket is.", shown_default="a private folder that is found"
+    ),
     _monitor("no_monitor", Kind.BOOLEAN, "Do without health, status and metrics.", default=False),
     _memory(
         "memory",

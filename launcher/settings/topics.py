@@ -122,6 +122,7 @@ class MonitorSettings:
     health_http: str | None = None
     health_worker: str | None = None
     metrics: bool = False
+    metrics_by_status: bool = False
     runtime_dir: str | None = None
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from launcher.serving.workers.haste import REPEAT_S
 from support.waiting import free_port, until
 from support.worker_app import APP
 
@@ -67,8 +68,27 @@ def test_a_server_of_its_own_can_be_hastened(spawn: Spawner, project: MakeProjec
     launched.signal(signal.SIGTERM)
     launched.signal(signal.SIGINT)  # another one: two of a kind may arrive as one
     until(lambda: refused(port), "the listener's end")
+    no_repeat_s = time.monotonic() + REPEAT_S
+    until(lambda: time.monotonic() > no_repeat_s, "some time")
     launched.signal(signal.SIGTERM)
 
+    assert launched.wait(5) == 0
+    client.close()
+
+
+def test_the_same_signal_once_more_is_no_hurry(spawn: Spawner, project: MakeProject) -> None:
+    """TERM again within a moment, as wrappers send it: the request in flight is answered."""
+    port = free_port()
+    launched = alone(spawn, project({"main.py": APP}), port, 0)
+    launched.wait_http(port)
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    client.request("GET", "/slow?1.5")
+    until(lambda: "began /slow" in launched.stdout, "the request")
+    launched.signal(signal.SIGTERM)
+    until(lambda: refused(port), "the listener's end")
+    launched.signal(signal.SIGTERM)
+
+    assert client.getresponse().status == 200
     assert launched.wait(5) == 0
     client.close()
 

@@ -6,135 +6,21 @@ hour of misfortune passes in a second and is the same for the same seed.
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import pytest
 
-from launcher.errors import ExitCode
-from launcher.scoreboard import Board, Slot, Stage
-from launcher.serving.evidence import Evidence
-from launcher.serving.pool.deaths import OomCounter
-from launcher.serving.pool.decisions import Pool
-from launcher.serving.pool.voice import Voice
+from launcher.errors import ExitCode, LauncherError
 from launcher.serving.rules import Rules
-
-BOOT_S, LEAVE_S = 2.0, 1.0
-
-
-@dataclass
-class Played:
-    """A process: when it is ready, when it ends, and with what wait status."""
-
-    slot: Slot
-    ready_at: float
-    ends_at: float = float("inf")
-    status: int = 0
-
-
-@dataclass
-class Play:
-    """The hands of a server that has no processes. What is about to happen to new workers can be set."""
-
-    now: float = 1000.0
-    boots: bool = True
-    loads: bool = True
-    hangs: bool = False
-    workers: dict[int, Played] = field(default_factory=dict)
-    most: int = 0
-    started: int = 0
-    listening: bool = True
-    pool: Pool = field(init=False)
-
-    def start_worker(self, slot: Slot, _evidence: Evidence, _generation: int) -> int:
-        """Start one that fails at once, hangs, or is ready after a while."""
-        self.started += 1
-        pid = 100 + self.started
-        never = float("inf")
-        worker = Played(slot, never if self.hangs or not self.boots else self.now + BOOT_S)
-        slot.stage = Stage.IMPORTING
-        slot.stage_since = self.now
-        if not self.boots:
-            worker.ends_at, worker.status = self.now + 0.5, 3 << 8
-        self.workers[pid] = worker
-        self.most = max(self.most, len(self.workers))
-        return pid
-
-    def can_start(self) -> bool:
-        """Nothing has to be prepared."""
-        return True
-
-    def send(self, pid: int, number: int) -> None:
-        """A worker that is asked leaves after a while; SIGABRT and SIGKILL end it at once."""
-        if (worker := self.workers.get(pid)) is None:
-            return
-        if number == signal.SIGTERM and worker.slot.asked:
-            worker.ends_at = min(worker.ends_at, self.now + (LEAVE_S if worker.slot.asked == 1 else 0.1))
-        elif number in {signal.SIGABRT, signal.SIGKILL}:
-            worker.ends_at, worker.status = self.now, int(number)
-
-    def stop_listening(self) -> None:
-        """Remember it."""
-        self.listening = False
-
-    def load_new(self) -> None:
-        """Succeed, or not."""
-        if not self.loads:
-            raise ValueError("no such worker class")
-
-    def new_is_ready(self) -> bool:
-        """Nothing has to be prepared."""
-        return True
-
-    def keep_new(self) -> None:
-        """Nothing to do."""
-
-    def keep_old(self) -> None:
-        """Nothing to do."""
-
-    def resized(self, wanted: int) -> None:
-        """Nothing to do."""
-
-    def kill(self, pid: int) -> None:
-        """Somebody kills a worker."""
-        self.workers[pid].ends_at, self.workers[pid].status = self.now, int(signal.SIGKILL)
-
-    def run(self, seconds: float) -> None:
-        """Let time pass, as a server's loop would."""
-        end = self.now + seconds
-        while self.now < end and self.pool.outcome is None:
-            self.now += self.pool.pause_s()
-            for pid, worker in list(self.workers.items()):
-                if worker.slot.stage == Stage.IMPORTING and self.now >= worker.ready_at:
-                    worker.slot.stage = Stage.READY
-                    worker.slot.stage_since = self.now
-                if worker.slot.stage == Stage.READY:
-                    worker.slot.heartbeat = self.now
-                if self.now >= worker.ends_at:
-                    del self.workers[pid]
-                    self.pool.died(pid, worker.status)
-            self.pool.step()
-
-    @property
-    def ready(self) -> int:
-        """How many serve."""
-        return len(self.pool.members.serving)
+from support.play import BOOT_S, Play, playing
 
 
 @pytest.fixture
 def play() -> Iterator[Play]:
     """A pool of four, ready."""
-    play = Play()
-    rules = Rules(workers=4, graceful_timeout_s=8, restart_intensity=5)
-    board = Board.create()
-    play.pool = Pool(rules, board, play, Voice(), OomCounter(lambda: 0), clock=lambda: play.now)
-    play.run(BOOT_S + 1)
-    assert play.ready == 4
-    yield play
-    os.close(board.fd)
+    with playing() as play:
+        yield play
 
 
 def test_a_failed_replacement_leaves_the_others_alone(play: Play) -> None:
@@ -269,27 +155,55 @@ def test_nobody_is_blamed_for_a_frozen_host(play: Play) -> None:
     assert set(play.workers) == before
 
 
-def test_a_stop_drains_before_it_closes(play: Play) -> None:
-    """During the delay the pool listens, and workers that die are not replaced; then all leave, exit code 0."""
-    play.pool.adopt(Rules(workers=4, drain_delay_s=5, graceful_timeout_s=8))
-    play.pool.stop("SIGTERM")
-    play.run(4)
-    during = play.listening
-    play.run(5)
+def test_replacing_asks_whether_workers_can_be_started(play: Play) -> None:
+    """While what they are started from is not there, no replacement is started."""
+    play.startable = False
+    play.pool.recycle(101, "asked")
+    play.run(20)
 
-    assert (during, play.listening) == (True, False)
-    assert (play.pool.outcome, play.workers) == (ExitCode.OK, {})
+    assert 4 == play.started
+    play.startable = True
+    play.run(20)
+    assert 101 not in play.workers
 
 
-def test_a_second_signal_ends_the_delay(play: Play) -> None:
-    """Whoever asks twice is in a hurry."""
-    play.pool.adopt(Rules(workers=4, drain_delay_s=500, graceful_timeout_s=8))
-    play.pool.stop("SIGTERM")
-    play.run(2)
-    play.pool.stop("SIGTERM")
-    play.run(3)
+def test_what_new_workers_need_is_lost_during_a_reload(play: Play) -> None:
+    """The preloaded application cannot be had any more: the reload has failed, the old workers go on."""
+    before = set(play.workers)
+    answers: list[int] = []
+    play.pool.reload(lambda code, _: answers.append(code))
+    play.startable = LauncherError("the application could not be imported")
+    play.run(20)
 
-    assert play.pool.outcome is ExitCode.OK
+    assert [ExitCode.NEVER_READY] == answers
+    assert before == set(play.workers)
+
+
+def test_an_old_worker_dies_while_broken_code_boots(play: Play) -> None:
+    """It was not replaced: the reload has failed, the old configuration is kept, and the gap is filled."""
+    answers: list[int] = []
+    play.boots = False
+    play.pool.reload(lambda code, _: answers.append(code))
+    play.run(0.2)
+    play.kill(101)
+    play.run(0.3)
+    play.boots = True
+    play.run(20)
+
+    assert ([ExitCode.NEVER_READY], ["old"]) == (answers, play.kept)
+    assert (4, 5) == (play.ready, play.most)
+
+
+def test_an_old_worker_dies_while_good_code_boots(play: Play) -> None:
+    """Its replacement takes its place, and nobody too many is started."""
+    answers: list[int] = []
+    play.pool.reload(lambda code, _: answers.append(code))
+    play.run(0.5)
+    play.kill(101)
+    play.run(60)
+
+    assert ([0], ["new"]) == (answers, play.kept)
+    assert (4, 8, 5) == (play.ready, play.started, play.most)
 
 
 def misfortune(play: Play, luck: random.Random) -> None:
@@ -313,7 +227,7 @@ def misfortune(play: Play, luck: random.Random) -> None:
 def test_whatever_happens_it_ends_at_the_wanted_size(play: Play, seed: int) -> None:
     """After two hundred reloads, scalings, recyclings and kills at random: the wanted number, ready, and no more."""
     luck = random.Random(seed)  # noqa: S311 - a play
-    play.pool.restarts.intensity = 10**6
+    play.pool.adopt(Rules(workers=4, graceful_timeout_s=8, restart_intensity=10**6))
     for _ in range(200):
         misfortune(play, luck)
         play.run(luck.uniform(0, 4))

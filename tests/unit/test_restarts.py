@@ -7,7 +7,7 @@ import random
 import pytest
 
 from launcher.errors import ExitCode
-from launcher.serving.pool.restarts import LONGEST_S, WINDOW_S, Restarts
+from launcher.serving.pool.restarts import LONGEST_S, OOM_WINDOW_S, WINDOW_S, Restarts
 
 
 def restarts(first: int = 2, intensity: int = 3) -> Restarts:
@@ -118,3 +118,20 @@ def test_the_first_death_is_answered_at_once() -> None:
 
     assert memory.died(0.0) == 0.0
     assert memory.died(1.0) > 0.3
+
+
+def test_kills_for_memory_pause_and_end_nothing() -> None:
+    """Their pauses double by their number within ten minutes, are not ended by who becomes ready, and that is all."""
+    memory = restarts(intensity=3)
+    memory.became_ready()
+    pauses = []
+    for number in range(12):
+        now = number * 40.0
+        pauses.append(memory.killed_for_memory(now))
+        memory.became_ready()
+        assert not memory.may_start(now + pauses[-1] - 0.01, booting=0)
+        assert memory.may_start(now + pauses[-1], booting=0)
+
+    assert LONGEST_S == pauses[-1]
+    assert memory.giving_up(480.0, ready=1, booting=0) is None
+    assert memory.killed_for_memory(480.0 + OOM_WINDOW_S) < 1

@@ -25,6 +25,7 @@ from launcher.serving.crossed import Crossed, SocketFiles
 from launcher.serving.environment import uvicorn_options
 from launcher.serving.gunicorn.arbiter import LauncherArbiter
 from launcher.serving.gunicorn.log import choose_log
+from launcher.serving.gunicorn.worker_class import known_name
 from launcher.serving.workers import life
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ _OURS = {
     "uvicorn": "launcher.serving.gunicorn.worker.Worker",
     "asgi": "launcher.serving.gunicorn.asgi_worker.AsgiWorker",
 }
-# uvicorn's module is deprecated, and both lack what ours hands on; the retired images' WORKER_CLASS is the second.
-_REPLACED = ("uvicorn_worker.UvicornWorker", "uvicorn.workers.UvicornWorker")
 
 
 def serve(crossed: Crossed) -> NoReturn:
@@ -93,8 +92,7 @@ class LauncherApplication(WSGIApplication, _RunsOurArbiter):
             self.cfg.set("bind", [f"fd://{fd}" for fd in self.crossed.listeners.values()])
         if not self.crossed.access_log:
             self.cfg.set("accesslog", None)
-        if self.cfg.settings["worker_class"].get() in _REPLACED:
-            self.cfg.set("worker_class", "uvicorn")
+        self.cfg.set("worker_class", known_name(self.cfg.settings["worker_class"].get()))
         self._take_back("daemon", "reuse_port")
         choose_log(self.cfg, self.crossed.log)
         if self.crossed.import_dir:  # gunicorn has put the working directory before it

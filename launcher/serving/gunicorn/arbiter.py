@@ -13,6 +13,8 @@ import contextlib
 import os
 import queue
 import sys
+import traceback
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from gunicorn import sock
@@ -24,9 +26,11 @@ from launcher.scoreboard import Slot
 from launcher.serving.crossed import Crossed
 from launcher.serving.evidence import Evidence
 from launcher.serving.gunicorn.configuration import Configuration
-from launcher.serving.gunicorn.forked import Child
+from launcher.serving.gunicorn.forked import Child, ended_by_itself
 from launcher.serving.gunicorn.templates import Templates
+from launcher.serving.gunicorn.worker_class import as_ours
 from launcher.serving.pool.loop import Loop, make_loop
+from launcher.serving.pool.members import Intent, Members
 
 
 class LauncherArbiter(Arbiter):
@@ -37,14 +41,16 @@ class LauncherArbiter(Arbiter):
     loop: Loop
     timeout: int
     worker_age: int
+    worker_class: Any
+    _num_workers: int | None
     _stats: dict[str, Any]
-    num_workers: int | None
 
     def __init__(self, app: Any, crossed: Crossed) -> None:
         """Read the configuration."""
         self.crossed = crossed
         self.child: Child | None = None
         self._closed_in = 0
+        self._refused: set[int] = set()  # workers that we may not send a signal
         self.configuration = Configuration(self)
         super().__init__(app)
 
@@ -55,8 +61,19 @@ class LauncherArbiter(Arbiter):
         preload = app.cfg.preload_app
         app.cfg.set("preload_app", False)  # noqa: FBT003 - gunicorn's signature; its own way would import here
         super().setup(app)
+        self.worker_class = as_ours(self.worker_class)
         app.cfg.set("preload_app", preload)
         self.configuration.prepare()
+
+    @property
+    def num_workers(self) -> int | None:
+        """The number of workers, for gunicorn and its hooks."""
+        return self._num_workers
+
+    @num_workers.setter
+    def num_workers(self, wanted: int) -> None:
+        before, self._num_workers = self._num_workers, wanted
+        self._hook("nworkers_changed", wanted, before)
 
     def start(self) -> None:
         """Start to listen. The files of our sockets are ours to remove: gunicorn would remove systemd's too."""
@@ -102,17 +119,21 @@ class LauncherArbiter(Arbiter):
             self.handle_dirty_arbiter_exit(pid, status)
             return
         self.templates.ended(pid)
+        self._refused.discard(pid)
         worker = self.WORKERS.pop(pid, None)
+        member = self.loop.pool.members.find(pid)
+        if worker is not None and member is not None and ended_by_itself(worker, member.slot, status):
+            member.intent = member.intent or Intent.RECYCLE
         self.loop.died(pid, status)
         if worker is not None:
             worker.tmp.close()
             self._hook("child_exit", worker)
 
     def _hook(self, name: str, *arguments: object) -> None:
-        """Call a hook of the user's: one that raises is no reason to end the server."""
+        """Call a hook of the user's: one that raises, or calls sys.exit, is no reason to end the server."""
         try:
             getattr(self.cfg, name)(self, *arguments)
-        except Exception:
+        except (Exception, SystemExit):
             self.log.exception("%s hook failed", name)
 
     # Signals.
@@ -156,30 +177,39 @@ class LauncherArbiter(Arbiter):
 
     def start_worker(self, slot: Slot, evidence: Evidence, generation: int) -> int:  # noqa: ARG002 - the pool's signature
         """Fork a worker; in the child this does not return."""
-        if (template := self.templates.current) is not None:
-            self.worker_age += 1
-            pid = template.fork(slot, evidence, self.worker_age)
-            self.WORKERS[pid] = self.make_worker(pid)
-            return pid
-        return self._fork(slot, evidence)
+        return self._have_forked(slot, evidence) if self.templates.used else self._fork(slot, evidence)
 
-    def make_worker(self, pid: int) -> Any:
-        """Return gunicorn's object for a worker that somebody else forked."""
+    def _have_forked(self, slot: Slot, evidence: Evidence) -> int:
+        """Let the template fork a worker; what can fail on our side comes before."""
+        self.worker_age += 1
         worker = self.worker_class(
             self.worker_age, self.pid, self.LISTENERS, self.app, self.timeout / 2.0, self.cfg, self.log
         )
-        worker.pid = pid
-        return worker
+        try:
+            pid = worker.pid = self.templates.fork(slot, evidence, self.worker_age)
+        except Exception:
+            worker.tmp.close()
+            raise
+        self.WORKERS[pid] = worker
+        self._stats["workers_spawned"] += 1
+        return int(pid)
 
-    def fork_from_template(self, index: int, evidence: Evidence, age: int) -> int:
-        """In a process forked from the template: fork the worker."""
+    def fork_from_template(self, index: int, evidence: Evidence, age: int, release: Callable[[], None]) -> int:
+        """In a process forked from the template: fork the worker, which calls `release`."""
         self.worker_age = age - 1
-        return self._fork(self.loop.pool.board.slot(index), evidence)
+        return self._fork(self.loop.pool.board.slot(index), evidence, release)
 
-    def _fork(self, slot: Slot, evidence: Evidence) -> int:
-        self.child = Child(self, slot, evidence)
+    def _fork(self, slot: Slot, evidence: Evidence, release: Callable[[], None] | None = None) -> int:
+        """Fork a worker; it leaves by SystemExit or here, and never goes on as a second arbiter."""
+        me = os.getpid()
+        self.child = Child(self, slot, evidence, release)
         try:
             return int(self.spawn_worker())
+        except BaseException as error:
+            if os.getpid() == me or isinstance(error, SystemExit):
+                raise
+            evidence.write("".join(traceback.format_exception(error)))
+            os._exit(ExitCode.NEVER_READY)
         finally:
             self.child = None
 
@@ -189,8 +219,14 @@ class LauncherArbiter(Arbiter):
 
     def send(self, pid: int, number: int) -> None:
         """Send a signal to a worker."""
-        with contextlib.suppress(ProcessLookupError):
+        try:
             os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+        except PermissionError:  # of another user, and without CAP_KILL; ours look at the scoreboard, too
+            if pid not in self._refused:
+                self._refused.add(pid)
+                self.log.warning("worker %s cannot be sent signals: it is another user's, and CAP_KILL is missing", pid)
 
     def stop_listening(self) -> None:
         """Close our listeners."""
@@ -219,10 +255,7 @@ class LauncherArbiter(Arbiter):
 
     def resized(self, wanted: int) -> None:
         """Let gunicorn, and hooks that ask it, know the number."""
-        try:
-            self.num_workers = wanted
-        except Exception:
-            self.log.exception("nworkers_changed hook failed")
+        self.num_workers = wanted
 
     def close_in_child(self) -> None:
         """In a forked worker: let go of what is the arbiter's alone."""
@@ -236,3 +269,5 @@ class LauncherArbiter(Arbiter):
             self._lifeline_end = -1
         for member in self.loop.pool.members:
             member.evidence.close()
+        self.loop.pool.members = Members()  # a worker of a template's would close numbers that have become its own
+        self.templates.close_in_child()

@@ -68,7 +68,7 @@ class AsgiWorker(ASGIWorker):
         """Import the application."""
         super().load_wsgi()
         if self.life is not None:
-            self.asgi = wrapped(self.asgi, self.life.slot, self.starting, self.streams)
+            self.asgi = wrapped(self.asgi, self.life.slot, self.starting, self.streams, self.life.rules)
 
     async def _serve(self) -> None:
         """Start the lifespan and the servers, serve, end all of them."""

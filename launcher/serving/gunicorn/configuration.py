@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher.errors import UsageError
 from launcher.serving.gunicorn.forked import adopt
+from launcher.serving.gunicorn.worker_class import refuse_wsgi
 from launcher.serving.rules import Rules
 
 if TYPE_CHECKING:
@@ -51,32 +52,47 @@ class Configuration:
         self._put_back_environment(before)
         try:
             arbiter.app.reload()
-        except SystemExit as end:
+            _check_worker_class(arbiter.app.cfg, before)
+        except (Exception, SystemExit) as error:
             arbiter.app.cfg = before
             os.environ.clear()
             os.environ.update(environ)
-            raise UsageError(f"gunicorn's configuration ends with {end.code}; its message stands above") from None
+            if isinstance(error, SystemExit):
+                raise UsageError(f"gunicorn's configuration ends with {error.code}; its message stands above") from None
+            raise
         self._before = before
-        self._take(arbiter.app.cfg, before)
-        arbiter.cfg.on_reload(arbiter)
+        try:
+            self._take(arbiter.app.cfg, before)
+            arbiter.cfg.on_reload(arbiter)
+        except SystemExit as end:
+            raise UsageError(f"a hook called sys.exit({end.code!r})") from None
 
     def keep_new(self) -> None:
         """Forget the one before."""
         self._before = None
 
     def keep_old(self) -> None:
-        """Take the one before back."""
+        """Take the one before back. Whatever its hooks raise: the pool goes on with what could be taken."""
         if self._before is not None:
             new, self._before = self._arbiter.cfg, self._before
             self._put_back_environment(new)
             self._arbiter.app.cfg = self._before
-            self._take(self._before, new)
+            try:
+                self._take(self._before, new)
+            except (Exception, SystemExit):
+                self._arbiter.log.exception("the configuration of before could not be taken back as a whole")
             self._before = None
 
     def prepare(self) -> None:
         """Put our hooks before the user's."""
         cfg = self._arbiter.cfg
-        post_fork, post_worker_init = cfg.post_fork, cfg.post_worker_init
+        pre_fork, post_fork, post_worker_init = cfg.pre_fork, cfg.post_fork, cfg.post_worker_init
+
+        def forking(server: Any, worker: Any) -> None:
+            try:
+                pre_fork(server, worker)
+            except SystemExit as end:  # of the arbiter's, it would be the server's end
+                raise RuntimeError(f"pre_fork called sys.exit({end.code!r})") from None
 
         def begin(server: Any, worker: Any) -> None:
             if self._arbiter.child is not None:
@@ -89,6 +105,7 @@ class Configuration:
 
         if not getattr(post_fork, "of_the_launcher", False):
             begin.of_the_launcher = True  # type: ignore[attr-defined]  # a function's own attribute
+            cfg.set("pre_fork", forking)
             cfg.set("post_fork", begin)
             cfg.set("post_worker_init", initialised)
 
@@ -109,3 +126,10 @@ class Configuration:
                 os.environ[name] = cfg.env_orig[name]
             else:
                 os.environ.pop(name, None)
+
+
+def _check_worker_class(cfg: Any, before: Any) -> None:
+    """Raise UsageError for a new class that the launcher would have refused at the start."""
+    new, old = (one.settings["worker_class"].get() for one in (cfg, before))
+    if new != old:
+        refuse_wsgi(new)

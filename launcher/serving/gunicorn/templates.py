@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from launcher.scoreboard import Slot
+from launcher.serving.evidence import Evidence
 from launcher.serving.gunicorn.template import Template, TemplateFailedError, become_subreaper
 
 if TYPE_CHECKING:
@@ -19,34 +21,49 @@ class Templates:
     def __init__(self, arbiter: LauncherArbiter) -> None:
         """Begin without any."""
         self._arbiter = arbiter
-        self.current: Template | None = None
+        self._current: Template | None = None
         self._next: Template | None = None
         self._before: Template | None = None
         self._switching = False
+
+    @property
+    def used(self) -> bool:
+        """Whether workers come from a template; until the first reload with `preload_app` is under way they do not."""
+        return self._current is not None or (self._wanted and not self._switching)
 
     @property
     def _wanted(self) -> bool:
         return bool(self._arbiter.cfg.preload_app)
 
     def can_start(self) -> bool:
-        """Tell whether a worker can be forked. Raises TemplateFailedError; the next call begins anew."""
-        if self.current is None:
-            if not self._wanted:
-                return True
-            become_subreaper()
-            self.current = self._start()
+        """Tell whether a worker can be forked. Raises TemplateFailedError, OSError; the next call begins anew."""
+        if not self.used:
+            return True
+        if self._current is None:
+            self._current = self._start()
         try:
-            return self.current.look()
+            return self._current.look()
         except TemplateFailedError:
-            self.current = None
+            self._current = None
+            raise
+
+    def fork(self, slot: Slot, evidence: Evidence, age: int) -> int:
+        """Have a worker forked; return its pid.
+
+        Raises OSError, TemplateFailedError. A template that does not answer, or not yet, is there again some time.
+        """
+        if not self.can_start() or self._current is None:
+            raise OSError("the application is not imported yet")
+        try:
+            return self._current.fork(slot, evidence, age)
+        except (TimeoutError, ConnectionError):
+            self._current = self._end(self._current)
             raise
 
     def prepare(self) -> None:
-        """A reload begins: import anew beside what is there."""
+        """A reload begins: import anew beside what is there. Raises TemplateFailedError, OSError."""
         self._switching = True
         self._next = self._start() if self._wanted else None
-        if self._next is not None:
-            become_subreaper()
 
     def switch(self) -> bool:
         """Use the new one as soon as it is ready. Raises TemplateFailedError."""
@@ -57,7 +74,7 @@ class Templates:
             self._next = None
             raise
         if self._switching:
-            self._before, self.current, self._next = self.current, self._next, None
+            self._before, self._current, self._next = self._current, self._next, None
             self._switching = False
         return True
 
@@ -69,21 +86,40 @@ class Templates:
         """The reload went wrong."""
         self._next = self._end(self._next)
         if not self._switching:
-            self.current, self._before = self._before, self._end(self.current)
+            self._current, self._before = self._before, self._end(self._current)
         self._switching = False
 
     def ended(self, pid: int) -> None:
-        """Take note of a child that was reaped: without a template the next worker begins with a new one."""
-        if self.current is not None and self.current.pid == pid and self.current.ready:
-            self.current.close()
-            self.current = None
+        """Take note of a child that was reaped: its pid is nobody's, and the next worker begins with a new template."""
+        for template in self._all():
+            if template.pid == pid:
+                template.gone = True
+        self._current, self._before = self._without(self._current), self._without(self._before)
 
     def end(self) -> None:
         """End all of them."""
-        self.current, self._next, self._before = map(self._end, (self.current, self._next, self._before))
+        self._current, self._next, self._before = map(self._end, (self._current, self._next, self._before))
+
+    def close_in_child(self) -> None:
+        """In a forked process: they are the arbiter's."""
+        for template in self._all():
+            template.close()
+        self._current = self._next = self._before = None
+
+    def _all(self) -> list[Template]:
+        return [template for template in (self._current, self._next, self._before) if template is not None]
 
     def _start(self) -> Template:
+        become_subreaper()
         return Template.start(self._arbiter, self._arbiter.loop.pool.rules.startup_timeout_s)
+
+    @staticmethod
+    def _without(template: Template | None) -> Template | None:
+        """Return a template, unless it was ready once and is no more. What kept another from it `look` has to say."""
+        if template is None or not (template.gone and template.ready):
+            return template
+        template.close()
+        return None
 
     @staticmethod
     def _end(template: Template | None) -> None:

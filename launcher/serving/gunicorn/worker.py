@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uvicorn_worker import UvicornWorker
 
@@ -17,21 +17,28 @@ from launcher.serving.workers.closing import SHARE_FOR_REQUESTS
 from launcher.serving.workers.life import Life
 from launcher.serving.workers.server import PoolServer, run_in_loop
 
+if TYPE_CHECKING:
+    _Base = UvicornWorker
+else:
+    _Base = object
 
-class Worker(UvicornWorker):
-    """uvicorn-worker's class, as a worker of the pool; without one (`life.current`), as gunicorn runs it."""
+
+class PoolWorker(_Base):
+    """Comes before a class of uvicorn's; without a pool (`life.current`) that runs as gunicorn has it."""
 
     knows_the_pool = True
     life: Life | None = None
 
     def __init__(self, *args: Any) -> None:
-        """Make uvicorn's configuration."""
+        """Make uvicorn's configuration. What an application's own class has in CONFIG_KWARGS wins, as everywhere."""
         app, cfg = args[3], args[5]
+        kwargs, uvicorns = type(self).CONFIG_KWARGS, UvicornWorker.CONFIG_KWARGS
         self.CONFIG_KWARGS = {
-            **type(self).CONFIG_KWARGS,
+            **kwargs,
             "root_path": cfg.root_path or "",
             "timeout_graceful_shutdown": cfg.graceful_timeout * SHARE_FOR_REQUESTS,
             **getattr(app, "uvicorn_options", {}),
+            **{name: value for name, value in kwargs.items() if name not in uvicorns or value != uvicorns[name]},
         }
         super().__init__(*args)
 
@@ -79,3 +86,7 @@ class Worker(UvicornWorker):
                 self.life.boot_failed(error)
             self.log.exception("the worker could not boot")
             sys.exit(ExitCode.NEVER_READY)
+
+
+class Worker(PoolWorker, UvicornWorker):
+    """uvicorn-worker's class, as a worker of the pool."""

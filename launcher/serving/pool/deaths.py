@@ -75,7 +75,8 @@ def judge(member: Member, status: int, oom: OomCounter) -> Verdict:
         return Verdict.BOOT_HANG
     if os.WIFSIGNALED(status):
         return _by_signal(member, os.WTERMSIG(status), oom)
-    if member.intent is not None:
+    # A worker class that knows nothing of the pool ends by itself after --max-requests.
+    if member.intent is not None or (member.slot.retiring and os.waitstatus_to_exitcode(status) == 0):
         return Verdict.STOPPED
     return Verdict.EXITED if member.ready else Verdict.BOOT_FAILED
 

@@ -10,54 +10,24 @@ import random
 import signal
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from launcher.errors import ExitCode, LauncherError
-from launcher.scoreboard import SLOTS, Board, BoardState, Slot, SlotState, Stage
+from launcher.scoreboard import SLOTS, Board, BoardState, SlotState, Stage
 from launcher.serving.evidence import Evidence
 from launcher.serving.pool.deaths import OomCounter, Verdict, ending, judge
+from launcher.serving.pool.hands import Hands
 from launcher.serving.pool.hangs import Hangs, strike
 from launcher.serving.pool.members import Intent, Member, Members
 from launcher.serving.pool.obituaries import Obituaries
 from launcher.serving.pool.restarts import Restarts
 from launcher.serving.pool.rolling import Answer, Rolling
-from launcher.serving.pool.stopping import Stopping
+from launcher.serving.pool.stopping import Stopping, kind_of
 from launcher.serving.pool.voice import Voice
 from launcher.serving.rules import Rules
+from launcher.serving.workers.haste import Asked
 
 _BUSY_S, _IDLE_S = 0.05, 1.0  # between two turns of the loop
 _LIFETIME_JITTER = 0.1  # of the longest life: workers that started together are not replaced together
-
-
-class Hands(Protocol):
-    """What a server does for the pool. Nothing here may wait."""
-
-    def start_worker(self, slot: Slot, evidence: Evidence, generation: int) -> int:
-        """Start a process for `slot` and return its pid. Raises OSError."""
-
-    def can_start(self) -> bool:
-        """Tell whether workers can be started yet. Raises LauncherError when they never can; then it is begun anew."""
-
-    def send(self, pid: int, number: int) -> None:
-        """Send a signal to a worker; one that is gone is no error."""
-
-    def stop_listening(self) -> None:
-        """Close our own copies of the listeners."""
-
-    def load_new(self) -> None:
-        """A reload begins: read what the next workers are to run. Raises anything; then nothing has changed."""
-
-    def new_is_ready(self) -> bool:
-        """Tell whether workers of the new generation can be started. Raises anything when they never can."""
-
-    def keep_new(self) -> None:
-        """The reload went well."""
-
-    def keep_old(self) -> None:
-        """The reload went wrong: what was read before holds."""
-
-    def resized(self, wanted: int) -> None:
-        """Another number of workers is wanted."""
 
 
 def no_answer(_code: int, _because: str) -> None:
@@ -139,7 +109,9 @@ class Pool:
             pause = self.restarts.boot_failed(self.now)
             self.obituaries.boot_failed(member, status, verdict, state, written, pause)
             return
-        if verdict is not Verdict.HANG:
+        if verdict is Verdict.OOM:
+            self.restarts.killed_for_memory(self.now)
+        elif verdict is not Verdict.HANG:
             self.restarts.died(self.now)
         self.obituaries.lost(member, status, verdict, state, written, self.now)
 
@@ -160,6 +132,7 @@ class Pool:
             return
         if wanted != self.wanted:
             self.wanted = wanted
+            self._size_changed()
             self.hands.resized(wanted)
             self.voice.say("launcher.pool_resized", wanted=wanted)
         self._waiting.append((wanted, answer))
@@ -167,6 +140,12 @@ class Pool:
     def adopt(self, rules: Rules) -> None:
         """Go by other rules from now on; their number of workers is `scale`'s to take."""
         self.rules = self.hangs.rules = rules
+        self._size_changed()
+
+    def _size_changed(self) -> None:
+        """Go by the larger of both: more workers have more deaths, and fewer than were begun with prove nothing new."""
+        self.restarts.first = max(self.rules.workers, self.wanted)
+        self.restarts.intensity = self.rules.intensity(self.restarts.first)
 
     def recycle(self, pid: int, because: str, answer: Answer = no_answer) -> None:
         """Replace one worker, its replacement ready first."""
@@ -177,32 +156,49 @@ class Pool:
             self.rolling.enqueue(member, Intent.RECYCLE, because, answer)
 
     def stop(self, because: str, *, quick: bool = False, delayed: bool = True) -> None:
-        """Begin to stop, after the drain delay unless told otherwise; called again, hurry."""
+        """Begin to stop, after the drain delay unless told otherwise; called again after a moment, hurry."""
         self.now = self.clock()
         if self.stopping is not None:
-            self.stopping.hasten(self, self.now, quick=quick)
+            self.stopping.hasten(self, self.now, because, quick=quick)
             return
         delay = self.rules.drain_delay_s if delayed and not quick and self.members.serving else 0.0
         self.voice.say("launcher.pool_draining", because=because, delay_s=delay)
-        self._begin_to_stop(Stopping(until=self.now + delay, quick=quick))
+        asked = Asked(kind_of(because), self.now)
+        self._begin_to_stop(Stopping(until=self.now + delay, quick=quick, asked=asked))
 
     def may_start(self) -> bool:
         """Tell whether a worker may be started now."""
         return self.restarts.may_start(self.now, len(self.members.booting))
 
+    def can_start(self) -> bool:
+        """Tell whether workers can be started yet; what keeps them from it for good is said, and tried again later."""
+        try:
+            return self.hands.can_start()
+        except LauncherError as error:
+            self._could_not_start(error.message, error.detail, self.restarts.nothing_boots(self.now))
+            self.rolling.cannot_start(self, error.message, error.detail)
+        except OSError as error:
+            self._could_not_start(str(error), "", self.restarts.boot_failed(self.now))
+        return False
+
+    def _could_not_start(self, because: str, exception: str, pause: float) -> None:
+        facts = {"exception": exception} if exception else {}
+        self.voice.warn("launcher.worker_not_started", because=because, again_in_s=round(pause, 1), **facts)
+
     def start_worker(self) -> Member | None:
         """Start a worker; None: the system, or a hook of the user's, would not (said, and tried again later)."""
         slot = self.board.slot(self.members.free_index(SLOTS))
+        evidence: Evidence | None = None
         self._started += 1
-        slot.clear(generation=self.generation, number=self._started)
-        evidence = Evidence.create()
         try:
+            slot.clear(generation=self.generation, number=self._started)
+            evidence = Evidence.create()
             pid = self.hands.start_worker(slot, evidence, self.generation)
         except Exception as error:  # noqa: BLE001 - `pre_fork` is the user's
-            evidence.close()
+            if evidence is not None:
+                evidence.close()
             slot.free()
-            pause = self.restarts.boot_failed(self.now)
-            self.voice.warn("launcher.worker_not_started", because=str(error), again_in_s=round(pause, 1))
+            self._could_not_start(str(error), "", self.restarts.boot_failed(self.now))
             return None
         slot.pid = pid
         member = Member(pid, slot, evidence, self.generation, self._started, self.now)
@@ -259,24 +255,15 @@ class Pool:
 
     def _fit(self) -> None:
         """Start what is missing, retire the oldest of what is too many; one process above the number at most."""
-        missing = self.wanted + self.rolling.extra - len(self.members.active)
+        missing = self.wanted + self.rolling.surplus(self.members) - len(self.members.active)
         # A start that hung is a failure when it is reaped: until then its successor would start without the pause.
         dying = sum(member.intent is Intent.BOOT_HANG for member in self.members)
-        while missing > dying and len(self.members) <= self.wanted and self.may_start() and self._can_start():
+        while missing > dying and len(self.members) <= self.wanted and self.may_start() and self.can_start():
             if self.start_worker() is None:
                 break
             missing -= 1
         if missing < 0 and not self.members.booting:
             self.ask_to_leave(self.members.serving[0], Intent.SCALE)
-
-    def _can_start(self) -> bool:
-        try:
-            return self.hands.can_start()
-        except LauncherError as error:
-            pause = self.restarts.nothing_boots(self.now)
-            facts = {"exception": error.detail} if error.detail else {}
-            self.voice.warn("launcher.worker_not_started", because=error.message, again_in_s=round(pause, 1), **facts)
-            return False
 
     def _publish(self) -> None:
         self.board.heartbeat, self.board.wanted, self.board.generation = self.now, self.wanted, self.generation
@@ -290,8 +277,8 @@ class Pool:
         if self.stopping is not None or self.members.booting or any(member.intent for member in self.members):
             return _BUSY_S
         short = len(self.members.active) < self.wanted
-        if (short or self.rolling.busy or self._waiting) and self.restarts.not_before > self.now:
-            return min(_IDLE_S, max(_BUSY_S, self.restarts.not_before - self.now))
+        if (short or self.rolling.busy or self._waiting) and self.restarts.resumes_at > self.now:
+            return min(_IDLE_S, max(_BUSY_S, self.restarts.resumes_at - self.now))
         return _BUSY_S if short or self.rolling.busy or self._waiting else _IDLE_S
 
     def _begin_to_stop(self, stopping: Stopping) -> None:

@@ -18,6 +18,9 @@ from launcher.serving.rules import Rules
 from launcher.serving.workers.life import STACKS
 
 QUICK_S = 2.0  # for a worker that has to leave at once; gunicorn's figure for QUIT during a stop
+# A graceful timeout of 0 is no time, not for ever. A worker looks at `asked` ten times a second, and one that is idle
+# has left by then.
+LEAST_S = 0.5
 _BLOWS = ((0.0, STACKS), (0.5, signal.SIGABRT), (2.5, signal.SIGKILL))  # seconds after the first
 _LATE_S = 2.0  # our own loop was not scheduled for so long: then nobody's heartbeat means anything
 
@@ -40,13 +43,14 @@ class Hangs:
         """Return what it is to be killed for, and for how many seconds it has been silent."""
         slot, stage = member.slot, member.stage
         if member.leaving is not None:
-            limit = QUICK_S if member.quick else self.rules.graceful_timeout_s
+            limit = QUICK_S if member.quick else max(self.rules.graceful_timeout_s, LEAST_S)
             return self._over(member.intent or Intent.STOP, member.leaving, limit, now)
         if stage in {Stage.FORKED, Stage.IMPORTING, Stage.LIFESPAN}:
             since = slot.forked_at if stage == Stage.FORKED else slot.stage_since
             return self._over(Intent.BOOT_HANG, since, self.rules.startup_timeout_s, now)
         return self._over(Intent.HANG, max(slot.heartbeat, slot.stage_since), self.rules.worker_timeout_s, now)
 
+    # A limit of 0 is none: `worker_timeout_s` and `startup_timeout_s`.
     def _over(self, intent: Intent, since: float, limit_s: float, now: float) -> tuple[Intent, float] | None:
         silent = now - max(since, self.awake)
         return (intent, silent) if limit_s and silent > limit_s else None

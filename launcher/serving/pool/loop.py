@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,12 +21,14 @@ from launcher.serving.kept_monitor import KeptMonitor
 from launcher.serving.pool.alarm import Alarm
 from launcher.serving.pool.asks import hear
 from launcher.serving.pool.deaths import OomCounter
-from launcher.serving.pool.decisions import Hands, Pool
+from launcher.serving.pool.decisions import Pool
+from launcher.serving.pool.hands import Hands
 from launcher.serving.pool.voice import Voice
 from launcher.serving.rules import Rules
 
 _EXTEND_EVERY_S = 10.0  # systemd's patience with a start, until the first worker is ready
-_FAULTS = 20  # of the same loop that are said: the log of a fault in each turn would be the next fault
+# Faults of the same loop that are said: the log of a fault in each turn would be the next fault. Later, one a minute.
+_FAULTS, _FAULTS_EVERY_S = 20, 60.0
 
 
 @dataclass(slots=True)
@@ -40,7 +42,9 @@ class Loop:
     monitor: KeptMonitor
     metrics: Path | None = None  # prometheus_client's folder
     _faults: int = 0
+    _fault_said: float = 0.0
     _told: str = field(default="")
+    _reloads: int = 0  # of those that were begun, how many systemd knows of
     _reloading: bool = False
     _extend_at: float = 0.0
 
@@ -49,23 +53,44 @@ class Loop:
         self.alarm.wait(min(self.pool.pause_s(), self.monitor.due_in_s()), *self.monitor.watched())
 
     def turn(self) -> None:
-        """Do what is due."""
-        try:
-            if self.monitor.channel is not None:
-                hear(self.pool, self.monitor.channel)
-            self.monitor.look()
-            if self.certificates.changed(self.pool.clock()):
-                log.info("launcher.certificate_changed")
-                self.pool.reload()
-            self.pool.step()
-            self._tell_systemd()
-        except Exception:  # noqa: BLE001 - a fault of ours takes nothing healthy down with it
-            self._faults += 1
-            if self._faults <= _FAULTS:
-                log.error("launcher.pool_fault", exception=traceback.format_exc())
+        """Do what is due. A fault in one part keeps none of the others from its work.
+
+        The watchdog of systemd is for a pool that looks after its workers: a turn in which that failed feeds it not.
+        """
+        self._sound(self._hear)
+        self._sound(self.monitor.look)
+        self._sound(self._look_at_certificates)
+        if self._sound(self.pool.step):
+            self.notifier.watchdog()
+        self._sound(self._tell_systemd)
 
     def died(self, pid: int, status: int) -> None:
         """Take note of a child that was reaped with this wait status."""
+        self._sound(lambda: self._note_death(pid, status))
+
+    def _sound(self, part: Callable[[], None]) -> bool:
+        """Do a part of the work; tell whether it was done. A fault of ours takes nothing healthy down with it."""
+        try:
+            part()
+        except Exception:  # noqa: BLE001 - see above
+            self._faults += 1
+            now = self.pool.clock()
+            if self._faults <= _FAULTS or now - self._fault_said >= _FAULTS_EVERY_S:
+                self._fault_said = now
+                log.error("launcher.pool_fault", exception=traceback.format_exc())
+            return False
+        return True
+
+    def _hear(self) -> None:
+        if self.monitor.channel is not None:
+            hear(self.pool, self.monitor.channel)
+
+    def _look_at_certificates(self) -> None:
+        if self.certificates.changed(self.pool.clock()):
+            log.info("launcher.certificate_changed")
+            self.pool.reload()
+
+    def _note_death(self, pid: int, status: int) -> None:
         member = self.pool.died(pid, status)
         if member is None:
             self.monitor.ended(pid, status)
@@ -74,22 +99,36 @@ class Loop:
 
     def _tell_systemd(self) -> None:
         pool = self.pool
-        self.notifier.watchdog()
         status = f"{len(pool.members.serving)} of {pool.wanted} workers ready"
         if pool.stopping is not None:
             if self._told != "stopping":
                 self._told = "stopping"
                 self.notifier.stopping()
-        elif pool.rolling.reload is not None and not self._reloading and self._told:
-            self._reloading = True
-            self.notifier.reloading()
-        elif pool.members.serving and (not self._told or (self._reloading and pool.rolling.reload is None)):
-            self._told, self._reloading = status, False
+        elif not self._told:
+            self._reloads = pool.rolling.begun
+            self._tell_of_the_start(status)
+        else:
+            self._tell_of_reloads(status)
+
+    def _tell_of_the_start(self, status: str) -> None:
+        pool = self.pool
+        if pool.members.serving:
+            self._told = status
             self.notifier.ready(status)
-        elif not self._told and pool.now >= self._extend_at:
+        elif pool.now >= self._extend_at:
             self._extend_at = pool.now + _EXTEND_EVERY_S
             self.notifier.extend(pool.rules.startup_timeout_s + _EXTEND_EVERY_S, status)
-        elif self._told and self._told != status:
+
+    def _tell_of_reloads(self, status: str) -> None:
+        """Say each that was begun, one refused at once too: Type=notify-reload waits for RELOADING, then READY."""
+        rolling = self.pool.rolling
+        if rolling.begun != self._reloads:
+            self._reloads, self._reloading = rolling.begun, True
+            self.notifier.reloading()
+        if self._reloading and rolling.reload is None:
+            self._told, self._reloading = status, False
+            self.notifier.ready(status)
+        elif self._told != status:
             self._told = status
             self.notifier.status(status)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from launcher.scoreboard import SlotState
 from launcher.serving.pool.deaths import Verdict, ending
-from launcher.serving.pool.members import Member
+from launcher.serving.pool.members import Intent, Member
 from launcher.serving.pool.voice import Voice
 
 _OOM_LOOP, _OOM_WINDOW_S = 3, 600.0  # kills within it that are said to be a loop
@@ -32,8 +32,8 @@ class Obituaries:
         self._shown_error = ""
 
     def stopped(self, member: Member, status: int, written: str) -> None:
-        """One that the pool wanted to end."""
-        how = {"pid": member.pid, **ending(status), "because": str(member.intent)}
+        """One that the pool wanted to end, or that left by itself because it was to be replaced."""
+        how = {"pid": member.pid, **ending(status), "because": str(member.intent or Intent.RECYCLE)}
         if member.doomed is None:
             self.voice.say("launcher.worker_stopped", **how)
         else:

@@ -14,6 +14,7 @@ from launcher.errors import ExitCode
 from launcher.serving.rules import LEAST_INTENSITY
 
 WINDOW_S = 60.0
+OOM_WINDOW_S = 600.0  # in which kills for memory are counted: with the longest pauses there are few a minute
 LONGEST_S = 30.0  # between two attempts; DESIGN §5
 _FIRST_S = 0.5
 _JITTER = 0.25  # of the pause: replicas that lost one database come back one after the other
@@ -31,7 +32,7 @@ class GivingUp:
 class Restarts:
     """The pool's memory of what went wrong.
 
-    first: workers that are started together at the beginning.
+    first: workers that there are to be; started together at the beginning.
     intensity: unexplained deaths of ready workers within WINDOW_S that end the pool.
     """
 
@@ -41,8 +42,10 @@ class Restarts:
     ever_ready: bool = False
     failures: int = 0  # boots that failed since a worker last became ready
     not_before: float = 0.0
+    _memory_until: float = 0.0  # the pause after a kill for memory, which a worker that becomes ready does not end
     _served: bool = False  # somebody did when we last looked
     _deaths: deque[float] = field(default_factory=deque)
+    _ooms: deque[float] = field(default_factory=deque)
 
     def became_ready(self) -> None:
         """Forget the failed boots: the application works."""
@@ -66,15 +69,34 @@ class Restarts:
         recent = self.recent_deaths(now)
         return self._pause(now, recent - 2) if recent > 1 else 0.0
 
+    def killed_for_memory(self, now: float) -> float:
+        """Count a ready worker that the kernel killed for memory; return the pause in seconds.
+
+        It is explained, and the same elsewhere: no reason to give up, but to go easy.
+        """
+        self._ooms.append(now)
+        _forget(self._ooms, now, OOM_WINDOW_S)
+        pause = self._drawn(len(self._ooms) - 1)
+        self._memory_until = max(self._memory_until, now + pause)
+        return pause
+
+    @property
+    def resumes_at(self) -> float:
+        """When the pause is over, monotonic."""
+        return max(self.not_before, self._memory_until)
+
+    def end_pauses(self) -> None:
+        """Let the next attempt be made at once: somebody has changed something."""
+        self.not_before = self._memory_until = 0.0
+
     def recent_deaths(self, now: float) -> int:
         """Return how many ready workers died unexplained within the window."""
-        while self._deaths and now - self._deaths[0] > WINDOW_S:
-            self._deaths.popleft()
+        _forget(self._deaths, now, WINDOW_S)
         return len(self._deaths)
 
     def may_start(self, now: float, booting: int) -> bool:
         """Tell whether a worker may be started: one at a time while boots fail, all at once otherwise."""
-        return now >= self.not_before and (not self.failures or not booting)
+        return now >= self.resumes_at and (not self.failures or not booting)
 
     def giving_up(self, now: float, *, ready: int, booting: int) -> GivingUp | None:
         """Return why the pool ends, if it has to."""
@@ -92,7 +114,15 @@ class Restarts:
         return None
 
     def _pause(self, now: float, doublings: int) -> float:
-        jitter = 1 + self.rng.uniform(-_JITTER, _JITTER)
-        pause = min(LONGEST_S, _FIRST_S * 2.0 ** min(doublings, 16) * jitter)
+        pause = self._drawn(doublings)
         self.not_before = max(self.not_before, now + pause)
         return pause
+
+    def _drawn(self, doublings: int) -> float:
+        jitter = 1 + self.rng.uniform(-_JITTER, _JITTER)
+        return min(LONGEST_S, _FIRST_S * 2.0 ** min(doublings, 16) * jitter)
+
+
+def _forget(times: deque[float], now: float, window_s: float) -> None:
+    while times and now - times[0] > window_s:
+        times.popleft()

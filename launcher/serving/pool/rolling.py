@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from launcher.errors import ExitCode
-from launcher.serving.pool.members import Intent, Member
+from launcher.serving.pool.members import Intent, Member, Members
 
 if TYPE_CHECKING:
     from launcher.serving.pool.decisions import Pool
@@ -48,17 +48,17 @@ class Rolling:
     current: Replacing | None = None
     reload: Reload | None = None
     again: Answer | None = None  # a reload was asked for during a reload: the code may have changed once more
+    begun: int = 0  # reloads, those that failed at once too
 
     @property
     def busy(self) -> bool:
         """Whether something is under way or waits."""
         return bool(self.current or self.queue or self.reload)
 
-    @property
-    def extra(self) -> int:
-        """How many workers there may be above the wanted number: the replacement, until the old one is asked to go."""
+    def surplus(self, members: Members) -> int:
+        """Return how many workers there may be above the wanted number: a replacement, while the old one is to stay."""
         one = self.current
-        return int(one is not None and one.new is not None and one.old.intent is None)
+        return int(one is not None and one.new is not None and one.old in members and one.old.intent is None)
 
     def enqueue(self, old: Member, intent: Intent, because: str, answer: Answer) -> None:
         """Let a worker be replaced when its turn comes; one that waits already is not replaced twice."""
@@ -75,7 +75,8 @@ class Rolling:
             return
         pool.voice.say("launcher.pool_reloading", generation=pool.generation + 1)
         self.reload = Reload(answer)
-        pool.restarts.not_before = 0.0  # whoever reloads has changed something
+        self.begun += 1
+        pool.restarts.end_pauses()  # whoever reloads has changed something
         try:
             pool.hands.load_new()
         except Exception as error:  # noqa: BLE001 - whatever the user's configuration raises
@@ -112,6 +113,11 @@ class Rolling:
             self.current = None
             self.queue.append(one)
 
+    def cannot_start(self, pool: Pool, why: str, exception: str) -> None:
+        """Take note: what workers are to be started from cannot be had. A reload is over; others wait."""
+        if self.reload is not None and self.reload.prepared:
+            self._fail(pool, why, exception)
+
     def drop(self) -> None:
         """Forget everything: the pool stops."""
         pending = [*self.queue, *([self.current] if self.current else [])]
@@ -137,19 +143,21 @@ class Rolling:
         return reload.prepared
 
     def _replace(self, pool: Pool, one: Replacing) -> None:
+        gone = one.old not in pool.members
         if one.new is None:
-            if one.old not in pool.members or one.old.intent is not None:
+            if gone or one.old.intent is not None:
                 self._done(pool, one)  # it died meanwhile: the pool fills the gap by itself
-            elif len(pool.members) <= pool.wanted and pool.may_start():
+            elif len(pool.members) <= pool.wanted and pool.may_start() and pool.can_start():
                 one.new = pool.start_worker()
-        elif one.old not in pool.members:
-            self._done(pool, one)
-        elif one.new.ready and one.old.intent is None:
-            pool.ask_to_leave(one.old, one.intent)
+        elif one.new.ready:  # one whose old has died meanwhile still has to show that the new code works
+            if gone:
+                self._done(pool, one)
+            elif one.old.intent is None:
+                pool.ask_to_leave(one.old, one.intent)
 
     def _done(self, pool: Pool, one: Replacing) -> None:
         self.current = None
-        if self.reload is not None and one.intent is Intent.RELOAD:
+        if one.new is not None and self.reload is not None and one.intent is Intent.RELOAD:
             self.reload.replaced += 1
         elif one.new is not None:
             pool.voice.say("launcher.worker_recycled", pid=one.old.pid, because=one.because, by=one.new.pid)

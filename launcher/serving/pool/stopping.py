@@ -6,12 +6,13 @@ then the listeners go, and every worker finishes what it has. A second signal en
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from launcher.errors import ExitCode
 from launcher.scoreboard import BoardState
 from launcher.serving.pool.members import Intent
+from launcher.serving.workers.haste import Asked
 
 if TYPE_CHECKING:
     from launcher.serving.pool.decisions import Pool
@@ -19,12 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Stopping:
-    """The end of the pool. `until`: end of the drain delay, monotonic; `code`: what the server exits with."""
+    """The end of the pool.
+
+    until: end of the drain delay, monotonic.
+    code: what the server exits with.
+    asked: by whom; nobody, when the pool has given up.
+    """
 
     until: float
     quick: bool = False
     code: ExitCode = ExitCode.OK
     leaving: bool = False
+    asked: Asked = field(default_factory=Asked)
     _published: bool = False
 
     def step(self, pool: Pool, now: float) -> None:
@@ -38,8 +45,10 @@ class Stopping:
             pool.board.state = BoardState.STOPPED
             pool.outcome = self.code
 
-    def hasten(self, pool: Pool, now: float, *, quick: bool) -> None:
+    def hasten(self, pool: Pool, now: float, because: str, *, quick: bool) -> None:
         """Somebody has lost patience: end the delay, or the grace when that is what we are in."""
+        if self.asked.repeats(kind_of(because), now):
+            return
         if quick or self.leaving:
             self.quick = True
         self.until = now
@@ -53,3 +62,8 @@ class Stopping:
         self.leaving = True
         for member in pool.members:
             pool.ask_to_leave(member, Intent.STOP, quick=self.quick or not member.ready)
+
+
+def kind_of(because: str) -> str:
+    """Return what the wish to stop is the same as: `launcher stop` in ExecStop is followed by systemd's TERM."""
+    return "SIGTERM" if because == "asked" else because

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from launcher.errors import ExitCode
 from launcher.kernel import be_killed_first, die_with_parent
+from launcher.log import WORKER_PATIENCE_S, be_patient
 from launcher.scoreboard import Slot, Stage
 from launcher.serving.evidence import Evidence
 from launcher.serving.rules import Rules
@@ -66,6 +67,7 @@ class Life:
         current = self
         atexit.register(_be_deaf)
         self.slot.pid = os.getpid()
+        be_patient(WORKER_PATIENCE_S)
         be_killed_first()
         self.errors.install()
         self.again()
@@ -73,13 +75,10 @@ class Life:
 
     def again(self) -> None:
         """Put back what a change of user (PDEATHSIG) and a server's own handlers (SIGABRT, TERM) have taken away."""
-        import faulthandler
-
         die_with_parent()
         if self.orphaned:  # before, the kernel did not know that we wanted to die, too
             os._exit(ExitCode.BUG)
-        faulthandler.disable()  # alone, a second enable() would not take SIGABRT back
-        faulthandler.enable(file=self.evidence.fd, all_threads=True)
+        self._take_faults()
         signal.signal(STACKS, self._write_stacks)
         for number in _GUARDED:
             signal.signal(number, self._guard)
@@ -103,11 +102,13 @@ class Life:
         import asyncio
 
         self.loop = asyncio.get_running_loop()
+        self._take_faults()
         self.slot.stage = Stage.LIFESPAN
 
     def ready(self) -> None:
         """Say that it serves; errors go to the log from now on."""
         self.errors.give_back()
+        self._take_faults()
         self.slot.stage = Stage.READY
 
     def draining(self) -> None:
@@ -146,6 +147,13 @@ class Life:
             self.errors.write(error)
             self.boot_failed(f"the application called sys.exit({error.code!r})")
         sys.exit(ExitCode.NEVER_READY)
+
+    def _take_faults(self) -> None:
+        """Have the last words in the evidence: an application may have called faulthandler.enable() for stderr."""
+        import faulthandler
+
+        faulthandler.disable()  # alone, a second enable() would not take SIGABRT back
+        faulthandler.enable(file=self.evidence.fd, all_threads=True)
 
     def _guard(self, *_: object) -> None:
         """Leave a boot when asked; otherwise do nothing. A worker that serves looks at `asked` ten times a second."""

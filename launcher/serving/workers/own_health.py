@@ -54,13 +54,21 @@ class OwnHealth:
             self._tell(self._because)
         elif now >= self._due:
             self._due = now + INTERVAL_S
-            self._thread = threading.Thread(target=self._call, name="health", daemon=True)
-            self._thread.start()
+            self._start()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._call, name="health", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread to be had: the system's limit
+            self._tell(str(error))
+        else:
+            self._thread = thread
 
     def _call(self) -> None:
         try:
             self._function()
-        except (Exception, SystemExit) as error:  # it may raise what it likes; the text is for people
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it may raise what it likes; the text is for people
             text = " ".join(redact(str(error)).split())
             self._because = (text or type(error).__name__)[:_LONGEST_DETAIL]
         else:

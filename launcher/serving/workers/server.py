@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Any, cast
 from uvicorn.server import Server
 
 from launcher.errors import ExitCode
+from launcher.log import WORKER_PATIENCE_S, be_patient
 from launcher.serving.rules import Rules
 from launcher.serving.workers.closing import stop_accepting
+from launcher.serving.workers.haste import Asked
 from launcher.serving.workers.life import Life
 from launcher.serving.workers.lifespan import Lifespan, ended
 from launcher.serving.workers.pulse import TICK_S, Pulse
@@ -33,6 +35,10 @@ from launcher.serving.workers.wrapped import wrapped
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
+
+if TYPE_CHECKING:
+    from launcher.scoreboard import Slot
+    from launcher.serving.workers.own_health import OwnHealth
 
 _log = logging.getLogger("uvicorn.error")
 
@@ -44,7 +50,9 @@ class PoolServer(Server):
         super().__init__(config)
         self.life, self.rules = life, rules
         self._pulse = Pulse(life.slot) if life else None
+        self._own_health: OwnHealth | None = None
         self._leave_at: float | None = None  # by itself: when the drain delay is over
+        self._asked_to_leave = Asked()
         self._most_requests = self.limit_max_requests
         if life:
             self.limit_max_requests = None  # uvicorn would end at once, and leave the pool one worker short
@@ -61,12 +69,17 @@ class PoolServer(Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Make the application, start it, serve."""
+        if not self.life:
+            be_patient(WORKER_PATIENCE_S)
         with self._booting():
             if not self.config.loaded:
                 self.config.load()
         app: Any = self.config.loaded_app  # uvicorn's own types name each message
         slot = self.life.slot if self.life else None
-        self.config.loaded_app = cast("Any", wrapped(app, slot, Lifespan()))
+        with self._booting():
+            self.config.loaded_app = cast("Any", wrapped(app, slot, Lifespan(), rules=self.rules))
+            if self.life and self.rules.health_worker:
+                self._own_health = own_health(self.rules.health_worker, self.life.slot)
         await super().serve(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -112,6 +125,8 @@ class PoolServer(Server):
         if self.life:
             return
         now = time.monotonic()
+        if self._asked_to_leave.repeats(sig, now):
+            return
         if sig == signal.SIGQUIT:
             self._leave_at, self.force_exit = now, True
         elif self._leave_at is None:
@@ -135,6 +150,8 @@ class PoolServer(Server):
     def _beat(self) -> None:
         if self._pulse:
             self._pulse.tick()
+        if self._own_health:
+            self._own_health.tick()
 
     # The end.
 
@@ -181,3 +198,10 @@ def run_in_loop(
         asyncio_run(serving, loop_factory=loop_factory)
     finally:
         serving.close()
+
+
+def own_health(target: str, slot: Slot) -> OwnHealth:
+    """Return what asks the application, in this worker, whether it is well. Raises PluginError."""
+    from launcher.serving.workers.own_health import OwnHealth  # threads: only where it is asked for
+
+    return OwnHealth(target, slot)

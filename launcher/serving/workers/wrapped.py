@@ -10,15 +10,27 @@ from typing import Any
 
 from launcher.inflight import App, Receive, Scope, Send, watched
 from launcher.scoreboard import Slot
+from launcher.serving.rules import Rules
 from launcher.serving.workers.event_streams import EventStreams, wants_events
 from launcher.serving.workers.lifespan import Lifespan
 
 
-def wrapped(app: App, slot: Slot | None, lifespan: Lifespan, streams: EventStreams | None = None) -> App:
+def wrapped(
+    app: App,
+    slot: Slot | None,
+    lifespan: Lifespan,
+    streams: EventStreams | None = None,
+    rules: Rules | None = None,
+) -> App:
     """Return `app`, whose lifespan is noted, its requests where there is a slot.
 
+    rules: which plugins come first, and how answers are counted.
     streams: where streams of events are noted, for a server whose connections cannot be asked for them at the end.
     """
+    if rules is not None and rules.wrap_app:
+        from launcher.serving.workers.wrap_app import wrap  # pluggy, where a plugin wants it
+
+        app = wrap(app, rules.wrap_app)
 
     def call(scope: Scope, receive: Receive, send: Send) -> Awaitable[Any]:
         kind = scope["type"]
@@ -30,4 +42,5 @@ def wrapped(app: App, slot: Slot | None, lifespan: Lifespan, streams: EventStrea
 
     if slot is None:
         return call
-    return watched(app if streams is None else call, slot, others=call)
+    by_status = rules is not None and rules.metrics_by_status
+    return watched(app if streams is None else call, slot, others=call, by_status=by_status)
