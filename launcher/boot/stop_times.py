@@ -5,6 +5,7 @@ Drain delay and graceful timeout have to fit between the platform's TERM and its
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from launcher.origin import DEFAULT, Ignored, Origin, OriginKind, Sourced
@@ -32,6 +33,18 @@ _GRACE = {
 _ELSEWHERE_S = 30.0  # gunicorn's own; systemd's TimeoutStopSec is 90 s unless it is set, and cannot be seen from here
 
 
+_POOLS = ("startup_timeout", "drain_delay", "max_worker_lifetime", "restart_intensity", "health_worker")
+_MONITORS = (
+    "health_bind",
+    "health_details",
+    "ready_workers",
+    "health_http",
+    "metrics",
+    "metrics_by_status",
+    "runtime_dir",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class StopTimes:
     """Both durations in seconds with their origins, and sentences about them that somebody should read."""
@@ -49,13 +62,18 @@ def stop_times(settings: Settings, platform: str) -> StopTimes:
 
 
 def ignored_by_bare_servers(settings: Settings) -> tuple[Ignored, ...]:
-    """Return what was asked of the launcher's own pool, where there is none: `--plain`, `--reload`."""
-    word = "--plain" if settings.pool.plain else "--reload" if settings.pool.reload else ""
-    if not word:
-        return ()
-    names = ("startup_timeout", "drain_delay", "max_worker_lifetime", "restart_intensity")
+    """Return what was asked of the launcher's own pool or monitor, where there is none."""
+    bare = "--plain" if settings.pool.plain else "--reload" if settings.pool.reload else ""
+    without = bare or ("--no-monitor" if settings.monitor.off else "")
+    of_pool = _said(settings, _POOLS, f"it is done by the launcher's pool, and {bare} is without it") if bare else ()
+    of_monitor = (
+        _said(settings, _MONITORS, f"it is done by the monitor, and {without} is without it") if without else ()
+    )
+    return (*of_pool, *of_monitor)
+
+
+def _said(settings: Settings, names: Sequence[str], because: str) -> tuple[Ignored, ...]:
     said = [(name, settings.origins[name].origin) for name in names if name in settings.origins]
-    because = f"it is done by the launcher's pool, and {word} is without it"
     return tuple(Ignored(name, origin, because) for name, origin in said if origin.kind is not OriginKind.DEFAULT)
 
 

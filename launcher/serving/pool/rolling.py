@@ -177,7 +177,8 @@ class Rolling:
         self.current = None
         facts = {"exception": exception} if exception else {}
         pool.voice.warn("launcher.reload_failed", because=because, replaced=reload.replaced, kept=len(kept), **facts)
-        self._end(pool, reload, ExitCode.NEVER_READY, because)
+        last = exception.strip().rpartition("\n")[2]
+        self._end(pool, reload, ExitCode.NEVER_READY, f"{because}: {last}" if last else because)
 
     def _end(self, pool: Pool, reload: Reload, code: ExitCode, because: str) -> None:
         self.reload = None

@@ -80,6 +80,7 @@ class Alone(PoolServer):
                 pid, status = os.waitpid(keeper.pid, os.WNOHANG)
                 self._monitor.ended(pid, status)
         self._monitor.look()
+        self._due = now + min(_EVERY_S, self._monitor.due_in_s())
         for message in channel.receive() if channel is not None else ():
             self._asked(message)
 

@@ -45,7 +45,10 @@ class Crossing:
 
 
 def _arrived(board: Any, slot: int, evidence: Any, supervisor: int, rules: Rules) -> Crossing:
-    return Crossing(board.detach(), slot, evidence.detach(), supervisor, rules)
+    ours = (board.detach(), evidence.detach())
+    for fd in ours:
+        os.set_inheritable(fd, False)  # noqa: FBT003 - os's signature; multiprocessing leaves them open to every program
+    return Crossing(ours[0], slot, ours[1], supervisor, rules)
 
 
 class SpawnedWorker(Process):
