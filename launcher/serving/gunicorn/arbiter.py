@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import sys
 import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -31,9 +30,10 @@ from launcher.serving.gunicorn.templates import Templates
 from launcher.serving.gunicorn.worker_class import as_ours
 from launcher.serving.pool.loop import Loop, make_loop
 from launcher.serving.pool.members import Intent, Members
+from launcher.serving.pool.signals import PoolSignals
 
 
-class LauncherArbiter(Arbiter):
+class LauncherArbiter(PoolSignals, Arbiter):
     """gunicorn's arbiter, with the launcher's pool."""
 
     log: Any  # gunicorn.glogging.Logger, or the class that was configured
@@ -137,30 +137,6 @@ class LauncherArbiter(Arbiter):
             self.log.exception("%s hook failed", name)
 
     # Signals.
-
-    def handle_term(self) -> None:
-        """Drain and end."""
-        self.loop.pool.stop("SIGTERM")
-
-    def handle_int(self) -> None:
-        """End: somebody at a terminal waits for no drain delay."""
-        self.loop.pool.stop("SIGINT", delayed=not sys.stdin.isatty() if sys.stdin else True)
-
-    def handle_quit(self) -> None:
-        """End at once."""
-        self.loop.pool.stop("SIGQUIT", quick=True)
-
-    def handle_hup(self) -> None:
-        """Reload, one worker after the other."""
-        self.loop.pool.reload()
-
-    def handle_ttin(self) -> None:
-        """One worker more."""
-        self.loop.pool.scale(self.loop.pool.wanted + 1)
-
-    def handle_ttou(self) -> None:
-        """One worker less."""
-        self.loop.pool.scale(self.loop.pool.wanted - 1)
 
     def handle_usr2(self) -> None:
         """Refuse: the new arbiter would not go through the pre-start steps."""

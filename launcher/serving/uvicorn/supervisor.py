@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from typing import TYPE_CHECKING
 
 from uvicorn.supervisors import Multiprocess
@@ -22,6 +21,7 @@ from launcher.serving.crossed import Crossed
 from launcher.serving.evidence import Evidence
 from launcher.serving.log_lines import reopen_files
 from launcher.serving.pool.loop import Loop, make_loop
+from launcher.serving.pool.signals import PoolSignals
 from launcher.serving.uvicorn.spawned import Crossing, SpawnedWorker
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("uvicorn.error")
 
 
-class Supervisor(Multiprocess):
+class Supervisor(PoolSignals, Multiprocess):
     """uvicorn's supervisor, with the launcher's pool."""
 
     loop: Loop
@@ -75,30 +75,6 @@ class Supervisor(Multiprocess):
         worker.process.close()
 
     # Signals.
-
-    def handle_term(self) -> None:
-        """Drain and end."""
-        self.loop.pool.stop("SIGTERM")
-
-    def handle_int(self) -> None:
-        """End: somebody at a terminal waits for no drain delay."""
-        self.loop.pool.stop("SIGINT", delayed=not sys.stdin.isatty() if sys.stdin else True)
-
-    def handle_quit(self) -> None:
-        """End at once."""
-        self.loop.pool.stop("SIGQUIT", quick=True)
-
-    def handle_hup(self) -> None:
-        """Reload, one worker after the other."""
-        self.loop.pool.reload()
-
-    def handle_ttin(self) -> None:
-        """One worker more."""
-        self.loop.pool.scale(self.loop.pool.wanted + 1)
-
-    def handle_ttou(self) -> None:
-        """One worker less."""
-        self.loop.pool.scale(self.loop.pool.wanted - 1)
 
     def handle_usr1(self) -> None:
         """Open the log files again, here and in the workers."""
