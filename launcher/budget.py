@@ -18,6 +18,7 @@ DEFAULT_WORKER_BYTES = 256 * MIB
 DEFAULT_WORKER_SOURCE = "default, a guess until measured"
 # gunicorn's arbiter without preload was measured at 34 MB resident; room for its page tables and our own thread.
 ARBITER_BYTES = 64 * MIB
+RELOAD_SOURCE = "--preload: a second copy of the application while a reload is under way"
 ARBITER_SOURCE = "default, twice what gunicorn's was measured at"
 # The kernel kills at a limit; on a host without one the rest of the machine needs its part.
 SHARE_OF_LIMIT = 0.8
@@ -57,11 +58,12 @@ class Demand:
     worker_estimate_bytes: int | None = None
     worker_estimate_origin: str = "--worker-memory-estimate"
     allow_overcommit: bool = False
+    preload: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One term of the sum: `limit`, `headroom`, `arbiter` or `worker` (one of them), in bytes."""
+    """One term of the sum: `limit`, `headroom`, `arbiter`, `reload` (with --preload) or `worker` (one), in bytes."""
 
     name: str
     bytes: int
@@ -126,21 +128,22 @@ def _usable_bytes(demand: Demand, supply: Supply) -> int:
 def _regions(demand: Demand, supply: Supply, usable: int) -> tuple[Region, ...]:
     """Return the terms of the sum, each with its source."""
     memory_origin = "default" if demand.memory is None else demand.memory_origin
-    estimate = demand.worker_estimate_bytes
+    worker = Region("worker", DEFAULT_WORKER_BYTES, DEFAULT_WORKER_SOURCE)
+    if demand.worker_estimate_bytes is not None:
+        worker = Region("worker", demand.worker_estimate_bytes, demand.worker_estimate_origin)
     return (
         Region("limit", supply.memory_bytes, supply.memory_source),
         Region("headroom", supply.memory_bytes - usable, memory_origin),
         Region("arbiter", ARBITER_BYTES, ARBITER_SOURCE),
-        Region("worker", DEFAULT_WORKER_BYTES, DEFAULT_WORKER_SOURCE)
-        if estimate is None
-        else Region("worker", estimate, demand.worker_estimate_origin),
+        *((Region("reload", worker.bytes, RELOAD_SOURCE),) if demand.preload else ()),
+        worker,
     )
 
 
 def _fitting(regions: tuple[Region, ...]) -> int:
     """Return how many workers fit, 0 included."""
-    limit, headroom, arbiter, worker = (region.bytes for region in regions)
-    return max(0, limit - headroom - arbiter) // worker
+    limit, *taken, worker = (region.bytes for region in regions)
+    return max(0, limit - sum(taken)) // worker
 
 
 def _choice(demand: Demand, supply: Supply, fitting: int) -> tuple[int, str]:
@@ -200,7 +203,7 @@ def _memory_warnings(demand: Demand, supply: Supply) -> tuple[str, ...]:
 
 def _fit_warnings(demand: Demand, regions: tuple[Region, ...], workers: int) -> tuple[str, ...]:
     """Return the sentence that says how many fit, when that is fewer than will be started."""
-    limit, _, _, worker = regions
+    limit, worker = regions[0], regions[-1]
     fitting = _fitting(regions)
     if workers <= fitting:
         return ()
@@ -213,12 +216,13 @@ def _fit_warnings(demand: Demand, regions: tuple[Region, ...], workers: int) -> 
 
 def _sum_line(regions: tuple[Region, ...]) -> str:
     """Return `limit x share - arbiter = rest / worker = N`, with the sizes a person reads."""
-    limit, headroom, arbiter, worker = regions
+    limit, headroom, *taken, worker = regions
     usable = limit.bytes - headroom.bytes
-    rest = max(0, usable - arbiter.bytes)
+    rest = max(0, usable - sum(region.bytes for region in taken))
+    without = " ".join(f"{_MINUS} {human_bytes(region.bytes)} {region.name}" for region in taken)
     return (
         f"{human_bytes(limit.bytes)} ({limit.source}) {_TIMES} {_percent(usable, limit.bytes)} ({headroom.source}) "
-        f"{_MINUS} {human_bytes(arbiter.bytes)} arbiter = {human_bytes(rest)} "
+        f"{without} = {human_bytes(rest)} "
         f"÷ {human_bytes(worker.bytes)} per worker ({worker.source}) = {_fitting(regions)}"
     )
 
@@ -230,10 +234,10 @@ def _percent(part: int, whole: int) -> str:
 
 def _refusal(demand: Demand, regions: tuple[Region, ...]) -> NoWorkerFits:
     """Return the refusal with the itemised sum, and how large the limit would have to be."""
-    limit, headroom, arbiter, worker = regions
+    limit, headroom, *taken, worker = regions
     usable = limit.bytes - headroom.bytes
     share = usable / limit.bytes if usable else SHARE_OF_LIMIT
-    needed = arbiter.bytes + worker.bytes
+    needed = sum(region.bytes for region in taken) + worker.bytes
     way_out = f"which is a limit of {_whole_mib(needed / share)} at this share: raise it, use more of it with --memory"
     if isinstance(demand.memory, int) and demand.memory < limit.bytes:
         way_out = f"more than {demand.memory_origin} gives: raise that"

@@ -115,6 +115,7 @@ def choose_workers(pool: PoolSettings, limits: Limits) -> Budget:
         worker_estimate_bytes=pool.worker_memory_estimate.value if pool.worker_memory_estimate else None,
         worker_estimate_origin=str(pool.worker_memory_estimate.origin) if pool.worker_memory_estimate else "",
         allow_overcommit=pool.allow_overcommit,
+        preload=pool.preload and not pool.plain,
     )
     return plan_workers(demand, supply(limits))
 

@@ -276,3 +276,12 @@ def test_size_that_holds_none() -> None:
         plan_workers(Demand(memory=100 * MIB, memory_origin="LAUNCHER_MEMORY"), BOX)
 
     assert "the pool needs 320 MiB, more than LAUNCHER_MEMORY gives: raise that" in caught.value.cure
+
+
+def test_a_preloaded_application_is_there_twice_while_it_is_reloaded() -> None:
+    """With preload the peak of a reload is in the sum, so one worker less fits, and the line says why."""
+    plain, preloaded = plan_workers(Demand(), BOX), plan_workers(Demand(preload=True), BOX)
+
+    assert preloaded.workers == plain.workers - 1
+    assert "256 MiB reload" in preloaded.sum_line()
+    assert [region.name for region in preloaded.regions] == ["limit", "headroom", "arbiter", "reload", "worker"]

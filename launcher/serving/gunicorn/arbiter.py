@@ -149,7 +149,7 @@ class LauncherArbiter(PoolSignals, Arbiter):
         super().halt(reason, exit_status)
         raise AssertionError("gunicorn's halt does not return")
 
-    # What the pool asks for (launcher.serving.pool.decisions.Hands).
+    # What the pool asks for (launcher.serving.pool.hands.Hands).
 
     def start_worker(self, slot: Slot, evidence: Evidence, generation: int) -> int:  # noqa: ARG002 - the pool's signature
         """Fork a worker; in the child this does not return."""

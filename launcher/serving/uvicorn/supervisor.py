@@ -87,7 +87,7 @@ class Supervisor(PoolSignals, Multiprocess):
         """Refuse, as under gunicorn."""
         _log.warning("USR2 refused: it would start new code without its pre-start steps; start another launcher")
 
-    # What the pool asks for (launcher.serving.pool.decisions.Hands).
+    # What the pool asks for (launcher.serving.pool.hands.Hands).
 
     def start_worker(self, slot: Slot, evidence: Evidence, generation: int) -> int:  # noqa: ARG002 - the pool's signature
         """Spawn a worker."""
