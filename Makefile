@@ -8,12 +8,13 @@ ROUNDS ?= 200
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-other-pythons bench bench-fleet bench-serving soak model lint format clean
+.PHONY: help run demo test coverage test-other-pythons bench bench-fleet bench-serving soak model lint format clean
 
 help:
 	@echo 'make run                 the FastAPI example on http://127.0.0.1:8000 (PORT=...)'
 	@echo 'make demo                twenty launchers, a kill -9, one migration; and the usual script beside it'
-	@echo 'make test                all tests, with coverage (ARGS="-k words")'
+	@echo 'make test                all tests (ARGS="-k words")'
+	@echo 'make coverage            unit, contract and process tests, measured through subprocess, exec and fork'
 	@echo 'make test-other-pythons  the tests on the other Pythons of this machine'
 	@echo 'make bench               the benchmarks: start-up time against a shell script'
 	@echo 'make bench-fleet         fifty launchers at once on PostgreSQL (some ten minutes)'
@@ -35,6 +36,11 @@ demo: .venv/.made
 	@.venv/bin/python examples/demo/demo.py $(ARGS)
 
 test: .venv/.made
+	@.ci/install-debian-packages
+	@.ci/build-drivers
+	@.ci/test $(ARGS)
+
+coverage: .venv/.made
 	@.ci/install-debian-packages
 	@.ci/build-drivers
 	@.ci/test-with-coverage $(ARGS)
