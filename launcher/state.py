@@ -131,7 +131,11 @@ def _owner(path: Path) -> int | str:
 
 
 def _is_read_only(path: Path) -> bool:
-    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    """Tell whether nobody can lock there: a read-only file system, or a folder that was given back this moment."""
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except FileNotFoundError:
+        return True
 
 
 def _uid() -> int:

@@ -170,6 +170,8 @@ def as_user(uid: int, host: Path, ready: int, report: int) -> None:
         said = f"made {make_state_dir(state_dir(host / 'app', temporary), host / 'app', temporary)}"
     except UsageError as error:
         said = f"refused {error.message}"
+    except Exception as error:  # noqa: BLE001 - a child that says nothing is a test that cannot say why
+        said = f"fault {error!r}"
     os.write(report, f"{said}\n".encode())
 
 
@@ -240,6 +242,7 @@ class TestUsers:
                 shutil.rmtree(place)
 
             assert 3 == len(said)
+            assert [] == [line for line in said if line.startswith("fault")]
             assert sum(line.startswith("made") for line in said) <= 1, said
 
 
