@@ -27,7 +27,7 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[Any]]
 
-REQUESTS, WEBSOCKETS = 28, 4  # entries; together a page
+REQUESTS, WEBSOCKETS = 124, 4  # entries; together four pages. Thread pools of 40 (Starlette) fit three times
 
 _ENTRY = struct.Struct("@d112s8s")  # start, path, method: last, so that an entry is there when the rest of it is
 _METHOD_AT = 120

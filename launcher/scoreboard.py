@@ -27,7 +27,7 @@ from launcher.words import Flag, Real, Word
 SLOTS = 256
 
 _PAGE = 4096  # a multiple of every word; on hosts with larger pages only less sparse
-_SLOT_BYTES = 2 * _PAGE  # the record and the log in the first, the requests in flight in the second
+_SLOT_BYTES = 5 * _PAGE  # the record, the log and the tally in the first, the requests in flight in the others
 _BOARD_BYTES = _PAGE + SLOTS * _SLOT_BYTES
 _MAGIC = int.from_bytes(b"scores 2", "little")  # of this layout
 

@@ -59,10 +59,10 @@ def seen(board: Board, *scopes: Scope) -> list[InFlight]:
     return list(found[0])
 
 
-def test_the_29th_is_only_counted(board: Board) -> None:
-    """With 40 requests at once, 28 are noted and 40 counted, and the table is empty again afterwards."""
-    assert REQUESTS == 28
-    assert REQUESTS == len(seen(board, *[HTTP] * 40))
+def test_what_finds_the_table_full_is_only_counted(board: Board) -> None:
+    """With 140 requests at once, 124 are noted and 140 counted, and the table is empty again afterwards."""
+    assert REQUESTS == 124
+    assert REQUESTS == len(seen(board, *[HTTP] * 140))
 
 
 def test_websockets_do_not_crowd_requests_out(board: Board) -> None:
@@ -128,11 +128,11 @@ def test_what_has_no_place_is_counted_while_it_lasts(board: Board) -> None:
         found.append(slot.read())
 
     websocket = {"type": "websocket", "path": "/ws"}
-    asyncio.run(run(watched(app, slot), *[HTTP] * 40, *[websocket] * 7))
+    asyncio.run(run(watched(app, slot), *[HTTP] * 136, *[websocket] * 7))
     after = slot.read()
 
     assert (12, 3) == (found[0].more_requests, found[0].more_websockets)
-    assert (0, 0, 47, 7) == (after.more_requests, after.more_websockets, after.requests, slot.tally.others)
+    assert (0, 0, 143, 7) == (after.more_requests, after.more_websockets, after.requests, slot.tally.others)
 
 
 @pytest.mark.parametrize("by_status", [False, True])
