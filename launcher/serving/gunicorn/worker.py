@@ -63,7 +63,7 @@ class PoolWorker(_Base):
             for signum in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(signum, lambda *_: sys.exit(0))
         self._load()
-        run_in_loop(self._serve(), self.config.get_loop_factory())
+        run_in_loop(self._serve, self.config.get_loop_factory())
 
     async def _serve(self) -> None:
         """Serve in the event loop."""

@@ -64,8 +64,8 @@ class PoolServer(Server):
         with self._booting():
             if not self.config.loaded:
                 self.config.load_app()
-            self.config.get_loop_factory()
-        super().run(sockets)
+            loop_factory = self.config.get_loop_factory()
+        run_in_loop(lambda: self.serve(sockets), loop_factory)
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Make the application, start it, serve."""
@@ -189,15 +189,18 @@ class PoolServer(Server):
 
 
 def run_in_loop(
-    serving: Coroutine[Any, Any, None], loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
+    serve: Callable[[], Coroutine[Any, Any, None]], loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
 ) -> None:
     """Run to the end. One that never began, because a signal came first, is closed: Python would warn on stderr."""
     from uvicorn._compat import asyncio_run
 
+    serving = None
     try:
+        serving = serve()
         asyncio_run(serving, loop_factory=loop_factory)
     finally:
-        serving.close()
+        if serving is not None:
+            serving.close()
 
 
 def own_health(target: str, slot: Slot) -> OwnHealth:
