@@ -56,9 +56,8 @@ def run(load: Callable[[], Settings], watch: Watch, original: Original) -> NoRet
         say_doubts(plan)
         try:
             context = Context(watch, settings, plan.app.import_dir if plan.app else None)
-            server_command(
-                plan, settings, listeners, context.environ, hooks
-            )  # what it cannot do is known before the steps
+            # Twice: what the server cannot do is known before the steps; steps may change the environment.
+            server_command(plan, settings, listeners, context.environ, hooks)
             prestart(plan, settings, context)
             command = _kept(server_command(plan, settings, listeners, context.environ, hooks), seen)
             watch.check()

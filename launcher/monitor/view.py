@@ -1,7 +1,7 @@
 """What is known right now?
 
 From the scoreboard what is, from the event channel what happened. A monitor that was started again knows the first at
-once, and of the second only what has happened since.
+once, and of the second what `notes` has left on the scoreboard.
 """
 
 from __future__ import annotations

@@ -74,7 +74,6 @@ def pool_rules(plan: ServerPlan) -> dict[str, object]:
         "drain_delay_s": plan.drain_delay_s,
         "max_worker_lifetime_s": pool.max_worker_lifetime,
         "restart_intensity": pool.restart_intensity,
-        "access_log_exclude": list(plan.log.access_log_exclude),
         "wrap_app": list(plan.wrap_app),
         "health_worker": plan.health_worker,
         "metrics_by_status": plan.metrics_by_status,

@@ -23,7 +23,6 @@ class Rules:
         there are workers, at least 3.
     wrap_app: plugins that put something around the application. health_worker: `module:function`, asked in each worker.
     metrics_by_status: whether answers are counted by the class of their status.
-    access_log_exclude: paths whose requests leave no line in the access log.
     """
 
     workers: int = 1
@@ -33,7 +32,6 @@ class Rules:
     drain_delay_s: float = 0.0
     max_worker_lifetime_s: float | None = None
     restart_intensity: int | None = None
-    access_log_exclude: tuple[str, ...] = ()
     wrap_app: tuple[str, ...] = ()
     health_worker: str | None = None
     metrics_by_status: bool = False
@@ -43,8 +41,7 @@ class Rules:
         """Return what `launcher.servers.options.pool_rules` made; what is not there has its default."""
         names = {field.name for field in dataclasses.fields(cls)}
         known = {name: value for name, value in plan.items() if name in names}
-        lists = {name: tuple(known.get(name, ())) for name in ("access_log_exclude", "wrap_app")}
-        return cls(**known | lists)
+        return cls(**known | {"wrap_app": tuple(known.get("wrap_app", ()))})
 
     def intensity(self, workers: int) -> int:
         """Return how many deaths within 60 s are too many for a pool of this size."""
