@@ -15,9 +15,10 @@ import time
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from launcher.tally import BOUNDS_S, BUCKETS, CLASSES
+from launcher.tally import BOUNDS_S, CELL, CLASSES, Counter
 
 if TYPE_CHECKING:
     from launcher.scoreboard import Slot
@@ -50,37 +51,54 @@ class InFlight:
     age_s: float
 
 
-def watched(app: App, slot: Slot, others: App | None = None, *, by_status: bool = False) -> App:
+@dataclass(frozen=True, slots=True)
+class Shortcut:
+    """Past a middleware that does nothing to a request with none of these `headers` (names): straight to `app`."""
+
+    app: App
+    headers: frozenset[bytes] = frozenset()
+
+
+def watched(
+    app: App, slot: Slot, others: App | None = None, *, by_status: bool = False, shortcut: Shortcut | None = None
+) -> App:
     """Return `app` with each request noted in `slot` while it lasts, and in the slot's `tally` when it has ended.
 
     A request that finds the table full is only counted; what is neither http nor websocket goes to `others`, or to
     `app`. One event loop may call it. With `by_status` the tally tells requests by the class of their status, and each
-    pays for that; without, for every statement in `call` (tests/benchmarks/bench_scoreboard.py).
+    pays for that; without, for every statement in `call`: between two requests the caches forget, and a function of
+    the interpreter's that nothing else calls costs more than its own time (tests/benchmarks/bench_serving.py).
     """
     table = _Table(slot)
     call_unusual = _unusual(app, table, others or app, by_status=by_status)
     if by_status:
         return call_unusual
-    memory, free, marks = slot.memory, table.free, table.marks
-    counts, sums = slot.tally.counts, slot.tally.sums
-    now, pack, methods, bisect, bounds_s = time.monotonic, _ENTRY.pack_into, _METHODS, bisect_left, BOUNDS_S
+    memory, free, counts, sums, cells = slot.memory, table.free, *table.counting
+    now, pack, count, methods, bisect = time.monotonic, _ENTRY.pack_into, CELL.pack_into, _METHODS, bisect_left
+    bounds_s, short_s, name = BOUNDS_S, BOUNDS_S[0], itemgetter(0)
+    direct, may_go_direct = (shortcut.app, shortcut.headers.isdisjoint) if shortcut else (app, frozenset().isdisjoint)
     unusual = (LookupError, struct.error)  # a table that is full, a key that is not there, a path that is None
 
     async def call(scope: Scope, receive: Receive, send: Send) -> Any:
         try:
             pack(memory, free[-1], began_s := now(), scope["raw_path"], methods[scope["method"]])
+            goes_direct = may_go_direct(map(name, scope["headers"]))
         except unusual:
             pass  # and on outside: what the application raises would name this as its context
         else:
             at = free.pop()
             try:
+                if goes_direct:
+                    return await direct(scope, receive, send)
                 return await app(scope, receive, send)
             finally:
-                marks[at] = 0
+                memory[at + _METHOD_AT] = 0
                 free.append(at)
                 took_s = now() - began_s
-                counts[bisect(bounds_s, took_s)] += 1
-                sums[0] += took_s
+                cell = 0 if took_s <= short_s else bisect(bounds_s, took_s)
+                counts[cell] = counted = counts[cell] + 1
+                sums[cell] = sum_s = sums[cell] + took_s
+                count(memory, cells[cell], counted, sum_s)
         return await call_unusual(scope, receive, send)
 
     return call
@@ -104,15 +122,17 @@ def _unusual(app: App, table: _Table, others: App, *, by_status: bool) -> App:
 
 
 class _Table:
-    """The entries of one worker, and which of them are free.
-
-    marks: `marks[at]` is the first byte of the method of the entry that begins at `at`.
-    """
+    """The entries of one worker, and which of them are free."""
 
     def __init__(self, slot: Slot) -> None:
-        self.slot, self.marks = slot, memoryview(slot.memory)[_METHOD_AT:]
+        self.slot, self.counter = slot, Counter(slot.memory, slot.tally)
         entries = [slot.requests_at + index * _ENTRY.size for index in range(_ENTRIES)]
         self.free, self.free_for_websockets = entries[:REQUESTS], entries[REQUESTS:]
+
+    @property
+    def counting(self) -> tuple[list[int], list[float], range]:
+        """What is counted in, for who cannot afford a call."""
+        return self.counter.counts, self.counter.sums, self.counter.cells
 
 
 class _Entry:
@@ -143,17 +163,16 @@ class _Entry:
 
     def end(self) -> None:
         """Give the place back, and count."""
-        took_s, tally = time.monotonic() - self._began_s, self._table.slot.tally
+        took_s = time.monotonic() - self._began_s
         if self._at is None:
             self._count_more(-1)
         else:
-            self._table.marks[self._at] = 0
+            self._table.slot.memory[self._at + _METHOD_AT] = 0
             self._free.append(self._at)
         if self._is_request:
-            tally.counts[self._class * BUCKETS + bisect_left(BOUNDS_S, took_s)] += 1
-            tally.sums[self._class] += took_s
+            self._table.counter.count(self._class, took_s)
         else:
-            tally.others += 1
+            self._table.counter.count_other()
 
     @property
     def _free(self) -> list[int]:

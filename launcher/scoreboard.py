@@ -29,7 +29,7 @@ SLOTS = 256
 _PAGE = 4096  # a multiple of every word; on hosts with larger pages only less sparse
 _SLOT_BYTES = 5 * _PAGE  # the record, the log and the tally in the first, the requests in flight in the others
 _BOARD_BYTES = _PAGE + SLOTS * _SLOT_BYTES
-_MAGIC = int.from_bytes(b"scores 2", "little")  # of this layout
+_MAGIC = int.from_bytes(b"scores 3", "little")  # of this layout
 
 _USED, _STARTED = 5, 6  # indices of words of the header
 _NOTES_AT = 1024  # of the header; the rest of the page
@@ -37,7 +37,7 @@ _TALLY_AT = 160  # of the slot; everything else in it is the present worker's
 _TALLY_END = _TALLY_AT + TALLY_BYTES
 
 _LOG = struct.Struct("@240s8xq")  # text, number: last, so that the number is there when the text is
-_LOG_AT = 1024  # of the slot; the rest of the page
+_LOG_AT = 1536  # of the slot; the rest of the page
 _LOG_LINES = (_PAGE - _LOG_AT) // _LOG.size
 _READINGS = 4  # of a slot that is being given to the next worker
 
@@ -178,7 +178,7 @@ class Slot:
         self.heartbeat = time.monotonic()
 
     def keep_log(self, line: str) -> None:
-        """Keep a line (its first 240 bytes) for the report of a death. The oldest of twelve gives way."""
+        """Keep a line (its first 240 bytes) for the report of a death. The oldest of ten gives way."""
         if self._sequence is None:  # in the worker, and again in one that opens the board a second time
             self._sequence = itertools.count(max((number for number, _ in self._log()), default=0) + 1)
         number = next(self._sequence)  # of one piece: lines come from several threads

@@ -177,6 +177,7 @@ def figures(case: Case, pairs: Sequence[Pair]) -> Iterator[Compared]:
     yield compared(f"{name}: p99, ms", pairs, lambda side: side.p99_ms, "x", None)
     yield compared(f"{name}: CPUs that others took", pairs, lambda side: side.others, "", None)
     yield compared(f"{name}: arbiter and scoreboard, MB", pairs, lambda side: held(side.memory), "MB", MEMORY_MB)
+    yield compared(f"{name}: monitor, MB", pairs, lambda side: side.memory.monitor / MEBIBYTE, "MB", None)
     yield compared(f"{name}: with what workers share, MB", pairs, lambda side: shared(side.memory), "MB", None)
     yield compared(f"{name}: all processes, MB", pairs, lambda side: whole(side.memory), "MB", None)
 

@@ -22,11 +22,13 @@ MEBIBYTE = 2**20
 class Memory:
     """Bytes. `private`: what nobody else maps, of all that is no worker; `board`: anonymous files of the launcher's.
 
+    monitor: what nobody else maps of the launcher's monitor, which is not in `private`.
     own: all anonymous memory of the arbiter, also what its forked workers share with it; whole: all processes, workers
     too, each page counted once (PSS).
     """
 
     private: int
+    monitor: int
     board: int
     own: int
     whole: int
@@ -37,7 +39,8 @@ class Tree:
     """The processes of a server that is up. The first is the arbiter: gunicorn's, or uvicorn's supervisor."""
 
     pids: tuple[int, ...]
-    others: tuple[int, ...]  # of them, those that are no workers
+    others: tuple[int, ...]  # of them, those that are neither workers nor the launcher's monitor
+    monitor: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, root: int, workers: int) -> Tree:
@@ -48,7 +51,8 @@ class Tree:
         if len(serving) != workers:
             raise RuntimeError(f"{len(serving)} workers: {[child.cmdline() for child in children]}")
         pids = (root, *sorted(child.pid for child in children))
-        return cls(pids, tuple(pid for pid in pids if pid not in serving))
+        monitor = tuple(child.pid for child in children if "launcher.monitor" in child.cmdline())
+        return cls(pids, tuple(pid for pid in pids if pid not in {*serving, *monitor}), monitor)
 
     def cpu_s(self) -> float:
         """Return the CPU time of all of them so far, in seconds. OSError when one is gone."""
@@ -58,7 +62,8 @@ class Tree:
         """Return what they occupy now."""
         rolled = {pid: smaps(pid) for pid in self.pids}
         return Memory(
-            private=sum(rolled[pid]["Private_Clean"] + rolled[pid]["Private_Dirty"] for pid in self.others),
+            private=sum(private(rolled[pid]) for pid in self.others),
+            monitor=sum(private(rolled[pid]) for pid in self.monitor),
             board=anonymous_files(self.pids[0]),
             own=rolled[self.pids[0]]["Anonymous"],
             whole=sum(each["Pss"] for each in rolled.values()),
@@ -95,6 +100,11 @@ def smaps(pid: int) -> dict[str, int]:
     """Return the sums over a process's mappings, in bytes."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     return {name: int(value.split()[0]) * 1024 for name, _, value in (line.partition(":") for line in lines)}
+
+
+def private(rolled: dict[str, int]) -> int:
+    """Return what nobody else maps, in bytes."""
+    return rolled["Private_Clean"] + rolled["Private_Dirty"]
 
 
 def anonymous_files(pid: int) -> int:

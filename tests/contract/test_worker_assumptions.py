@@ -23,13 +23,21 @@ from gunicorn.workers.base import Worker as GunicornWorker
 from gunicorn.workers.gasgi import ASGIWorker
 from uvicorn.config import Config
 from uvicorn.lifespan.on import LifespanOn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http import h11_impl, httptools_impl
 from uvicorn.server import Server, ServerState
 from uvicorn_worker import UvicornWorker
 
+from launcher.serving.workers.wrapped import PROXY_HEADERS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# What a scope of type http may have (ASGI specification, HTTP & WebSocket, "Connection Scope").
+HTTP_SCOPE = {
+    *("type", "asgi", "http_version", "method", "scheme", "path", "raw_path", "query_string", "root_path"),
+    *("headers", "client", "server", "state"),
+}
 HTTP: dict[str, Any] = {"h11": h11_impl.H11Protocol, "httptools": httptools_impl.HttpToolsProtocol}
 WEBSOCKETS = {
     "websockets": "websockets_impl:WebSocketProtocol",
@@ -212,6 +220,15 @@ def test_gunicorn_websocket() -> None:
     assert "self._receive_queue = asyncio.Queue()" in source
     assert parameters(GunicornWebSocket._send_close) == ["self", "code", "reason"]  # noqa: SLF001 - the assumption itself
     assert parameters(GunicornWebSocket._deny) == ["self", "status", "reason"]  # noqa: SLF001 - as above
+
+
+def test_uvicorn_proxy_middleware() -> None:
+    """It does nothing to a request unless one of the headers is there that `wrapped.PROXY_HEADERS` has."""
+    code = ProxyHeadersMiddleware.__call__.__code__
+    words = {word for word in code.co_consts if isinstance(word, bytes) and word.strip(b", ")}
+
+    assert PROXY_HEADERS == words
+    assert {"headers", "client", "type", "scheme"} == {word for word in code.co_consts if isinstance(word, str) and word in HTTP_SCOPE}
 
 
 def test_asyncio_servers_show_their_listeners() -> None:

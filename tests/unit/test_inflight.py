@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from launcher.inflight import REQUESTS, App, InFlight, Receive, Scope, Send, watched
+from launcher.inflight import REQUESTS, App, InFlight, Receive, Scope, Send, Shortcut, watched
 from launcher.scoreboard import Board, Slot
 from launcher.tally import BOUNDS_S, CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HTTP = {"type": "http", "method": "GET", "path": "/", "raw_path": b"/"}
+HTTP = {"type": "http", "method": "GET", "path": "/", "raw_path": b"/", "headers": []}
 
 
 @pytest.fixture
@@ -183,6 +183,35 @@ def test_the_class_of_the_status(board: Board, sent: list[dict[str, Any]], told:
 
     assert sent == got
     assert {told: 1} == {name: sum(row.counts) for name, row in zip(CLASSES, by_class, strict=True) if any(row.counts)}
+
+
+def test_past_a_middleware(board: Board) -> None:
+    """With a shortcut, only requests with one of its headers go through the middleware; all are noted and counted."""
+    slot, came = cleared(board), []
+
+    async def inner(_: Scope, __: Receive, ___: Send) -> None:
+        came.append(("inner", len(slot.read().in_flight)))
+
+    async def middleware(_: Scope, __: Receive, ___: Send) -> None:
+        came.append(("middleware", len(slot.read().in_flight)))
+
+    app = watched(middleware, slot, shortcut=Shortcut(inner, frozenset({b"x-forwarded-for"})))
+    proxied = [(b"host", b"a"), (b"x-forwarded-for", b"192.0.2.1")]
+    for headers in ([], proxied[:1], proxied):
+        asyncio.run(run(app, {**HTTP, "headers": headers}))
+
+    assert [("inner", 1), ("inner", 1), ("middleware", 1)] == came
+    assert (3, ()) == (slot.requests, slot.read().in_flight)
+
+
+def test_the_next_worker_of_a_slot_goes_on_counting(board: Board) -> None:
+    """What counts in a slot begins with what the slot's workers before it have counted."""
+    slot = cleared(board)
+    asyncio.run(run(watched(never, slot), HTTP, HTTP))
+    slot.clear(generation=1, number=2)
+    asyncio.run(run(watched(never, slot), HTTP))
+
+    assert (3, 1) == (board.tallied().requests, slot.requests)
 
 
 def test_any_callable_is_watched(board: Board) -> None:

@@ -90,7 +90,7 @@ def test_what_ended_workers_answered_stays_counted(board: Board) -> None:
     cleared_again = board.tallied(), slot.read().requests
     slot.beat(0.0, 4)
     after = board.tallied(), slot.read().requests
-    slot.memory[slot.at : slot.at + 1024] = b"\xff" * 1024
+    slot.memory[slot.at : slot.at + 4096] = b"\xff" * 4096
     fault = board.tallied()
     slot.clear(generation=1, number=3)
 
@@ -130,16 +130,16 @@ def test_what_is_not_used_takes_no_memory(board: Board) -> None:
     assert os.fstat(board.fd).st_blocks * 512 <= 11 * mmap.PAGESIZE
 
 
-def test_the_last_twelve_lines_are_kept(board: Board) -> None:
-    """Of more lines the last twelve remain, in their order, each of 240 bytes at most; a second view goes on."""
+def test_the_last_ten_lines_are_kept(board: Board) -> None:
+    """Of more lines the last ten remain, in their order, each of 240 bytes at most; a second view goes on."""
     slot = cleared(board)
     for number in range(20):
         slot.keep_log(f"{number} {'ü' * 200}")
     Board.open(board.fd).slot(1).keep_log("another view's")
     lines = slot.read().last_log
 
-    assert [*(str(number) for number in range(9, 20)), "another"] == [line.split()[0] for line in lines]
-    assert len("9 " + "ü" * 119) == len(lines[0])
+    assert [*(str(number) for number in range(11, 20)), "another"] == [line.split()[0] for line in lines]
+    assert len("11 " + "ü" * 118) == len(lines[0])
 
 
 def test_a_memory_fault_is_survived(board: Board) -> None:

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any
 
-from launcher.inflight import App, Receive, Scope, Send, watched
+from launcher.inflight import App, Receive, Scope, Send, Shortcut, watched
 from launcher.scoreboard import Slot
 from launcher.serving.rules import Rules
 from launcher.serving.workers.event_streams import EventStreams, wants_events
 from launcher.serving.workers.lifespan import Lifespan
+
+# All that uvicorn's middleware reads (tests/contract/test_worker_assumptions.py).
+PROXY_HEADERS = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
 
 
 def wrapped(
@@ -43,4 +46,16 @@ def wrapped(
     if slot is None:
         return call
     by_status = rules is not None and rules.metrics_by_status
-    return watched(app if streams is None else call, slot, others=call, by_status=by_status)
+    if streams is not None:
+        return watched(call, slot, others=call, by_status=by_status)
+    return watched(app, slot, others=call, by_status=by_status, shortcut=past_proxy_headers(app))
+
+
+def past_proxy_headers(app: Any) -> Shortcut | None:
+    """Return the way past uvicorn's middleware for what a proxy tells; None when it is not the outermost.
+
+    A request that comes through no proxy pays as much for it as for being noted.
+    """
+    from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+    return Shortcut(app.app, PROXY_HEADERS) if type(app) is ProxyHeadersMiddleware else None
