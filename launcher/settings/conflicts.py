@@ -5,23 +5,12 @@ Said in one place they are an error; otherwise the stronger place wins and the w
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 from launcher.errors import UsageError
 from launcher.origin import Origin, Sourced
 from launcher.settings.layers import Merged
 from launcher.settings.nearest import nearest
+from launcher.worker_classes import WORKER_CLASSES
 
-# Worker classes under their shorter names; gunicorn's import path of the first is deprecated since uvicorn 0.30.
-WORKER_CLASSES = MappingProxyType(
-    {
-        "uvicorn": "uvicorn",
-        "uvicorn.workers.UvicornWorker": "uvicorn",
-        "uvicorn_worker.UvicornWorker": "uvicorn",
-        "asgi": "asgi",
-        "gunicorn.workers.gasgi.ASGIWorker": "asgi",
-    }
-)
 _WSGI = frozenset({"sync", "gthread", "gevent", "gevent_wsgi", "gevent_pywsgi", "eventlet", "tornado"})
 _GUNICORNS_OWN = "gunicorn.workers."
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import textwrap
 import tomllib
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from launcher.errors import ExitCode, PluginError, UsageError
+from launcher.hook_plugins import hook_plugins
 from launcher.plugins import BUILT_IN, in_modules, installed, load_kind, words
 
+HOOK = "def launcher_event(event): ..."
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
@@ -49,6 +52,21 @@ def test_built_in_words_are_the_entry_points() -> None:
 def test_every_built_in_word_loads(kind: str, word: str) -> None:
     """Behind each built-in word is a class."""
     assert isinstance(load_kind(kind, word), type)  # type: ignore[arg-type]  # a Literal from the table
+
+
+def test_hook_plugins_are_those_that_python_finds(install: Install) -> None:
+    """What is read from the metadata of distributions without importlib.metadata is what that finds, in its order."""
+    install(
+        "zz-first", "[launcher]\na = hooked_a\n\n[console_scripts]\nlauncher_no = hooked_no:main\n", {"hooked_a": HOOK}
+    )
+    install("Other_One", "[x]\ny = z\n[launcher]\n# c = hooked_no\nb = hooked_b [extra]\n", {"hooked_b": HOOK})
+    expected = [
+        (point.value.partition(" ")[0], f"{point.dist.name} {point.dist.version}" if point.dist else "")
+        for point in sorted(entry_points(group="launcher"), key=lambda point: point.name)
+    ]
+
+    assert expected == [(plugin.target, plugin.who) for plugin in hook_plugins(unused=True)]
+    assert {"hooked_a", "hooked_b"} < {plugin.target for plugin in hook_plugins(unused=True)}
 
 
 def test_an_installed_word_is_found(install: Install) -> None:

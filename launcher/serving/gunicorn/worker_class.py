@@ -11,7 +11,7 @@ from typing import Any
 from gunicorn.workers import SUPPORTED_WORKERS
 
 from launcher.errors import UsageError
-from launcher.settings.conflicts import WORKER_CLASSES
+from launcher.worker_classes import WORKER_CLASSES
 
 # uvicorn's module is deprecated, and uvicorn-worker's class is its successor.
 _UVICORNS = ("uvicorn_worker._workers.UvicornWorker", "uvicorn.workers.UvicornWorker")

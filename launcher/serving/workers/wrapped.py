@@ -58,4 +58,7 @@ def past_proxy_headers(app: Any) -> Shortcut | None:
     """
     from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-    return Shortcut(app.app, PROXY_HEADERS) if type(app) is ProxyHeadersMiddleware else None
+    if type(app) is not ProxyHeadersMiddleware:
+        return None
+    inner: Any = app.app  # uvicorn's own types name each message
+    return Shortcut(inner, PROXY_HEADERS)
