@@ -19,8 +19,10 @@ HOOKS = ("launcher_event", "launcher_health_checks", "launcher_incident", "launc
 
 _MENTIONED = re.compile(rb"\b(?:" + "|".join(HOOKS).encode() + rb")\b")
 _IMPORT_OF_ALL = re.compile(rb"^\s*from\s.*\bimport\s*\(?\s*\*", re.MULTILINE)
-# A plugin that is installed everywhere and used where its settings are: `launcher_only_with = "file"`, in the module.
-_ONLY_WITH = re.compile(rb"""^launcher_only_with\s*=\s*["']([^"'\n]+)["']""", re.MULTILINE)
+# A plugin that is installed everywhere and used where its settings are: `launcher_only_with = "file"`, in the module,
+# or a tuple, of which one is enough: `("file", "$VARIABLE")`.
+_ONLY_WITH = re.compile(rb"""^launcher_only_with\s*=\s*(["'][^"'\n]+["']|\([^()\n]+\))""", re.MULTILINE)
+_QUOTED = re.compile(rb"""["']([^"'\n]+)["']""")
 _MOST_FILES = 200  # of a package that an object may come from; of a larger one it is not told
 _HEADING = re.compile(rb"^\s*\[launcher\]", re.MULTILINE)
 
@@ -85,13 +87,18 @@ def mentioned(target: str, import_dir: Path | None = None) -> tuple[str, ...]:
 
 
 def _is_used(plugin: HookPlugin, import_dir: Path | None) -> bool:
-    """Tell whether the file is there that the plugin needs, in the working directory."""
+    """Tell whether a file that the plugin needs is there, in the working directory, or a variable set."""
     module = plugin.target.partition(":")[0]
     try:
         needed = [_ONLY_WITH.search(path.read_bytes()) for path in _source(module, "", import_dir)]
     except OSError:
         return True
-    return all(Path(os.fsdecode(match[1])).exists() for match in needed if match)
+    return all(any(map(_is_there, _QUOTED.findall(match[1]))) for match in needed if match)
+
+
+def _is_there(needed: bytes) -> bool:
+    name = os.fsdecode(needed)
+    return bool(os.environ.get(name[1:], "").strip()) if name.startswith("$") else Path(name).exists()
 
 
 def _source(module: str, attribute: str, import_dir: Path | None) -> Iterator[Path]:

@@ -15,14 +15,17 @@ _MORE_OOM_SCORE = 300
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill us when the thread that started us ends (Linux). A change of user takes that back."""
+def die_with_parent(signum: int = signal.SIGKILL) -> None:
+    """Have the kernel kill us when the thread that started us ends (Linux). A change of user takes that back.
+
+    signum: the signal that it sends.
+    """
     if sys.platform != "linux":
         return
     import ctypes
 
     with contextlib.suppress(OSError, AttributeError):  # a C library without it: the event loop looks, too
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signum), 0, 0, 0)
 
 
 def trim_memory() -> None:

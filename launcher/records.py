@@ -13,6 +13,19 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 Group = Literal["readiness", "startup"]
+Kind = Literal[
+    "crash",
+    "boot-failed",
+    "step-failed",
+    "lock-lost",
+    "lock-unavailable",
+    "dependency-down",
+    "memory-refused",
+    "start-failed",
+    "crash-loop",
+    "unclean-end",
+    "oom-kill",
+]
 Verdict = Literal["oom", "killed", "native-crash", "hang", "boot-failed", "boot-hang", "exited", "unknown"]
 Confidence = Literal["certain", "probable", "guess"]
 
@@ -73,25 +86,40 @@ class Event:
 class Incident:
     """A crash, or a start that failed: what a crash report says. Names, shapes and units are those of its file.
 
-    at: RFC 3339, UTC. age_s: how long the worker had lived. wait_status: `{"code": int}` or `{"signal": "SIGSEGV"}`.
+    They are described in docs/reference/crash-reports.md. What is not known is None or empty.
+
+    at: RFC 3339, UTC. title: one sentence. verdict: None when no process died. slot, number, generation: of the worker.
+    age_s: how long it had lived. wait_status: `{"code": int}`, `{"signal": "SIGSEGV"}` or `{}`. exit_code: of the
+    launcher, where it ends. in_flight: `{"method": str, "path": str, "age_s": float}` each, and `more_in_flight` of
+    which there is no more than their number. merged: deaths like this one that have no report of their own.
     """
 
     id: str
     at: str
-    kind: Literal["crash", "boot-failed"]
-    verdict: Verdict
+    kind: Kind
+    title: str = ""
+    verdict: Verdict | None = None
     confidence: Confidence = "guess"
     evidence: tuple[str, ...] = ()
     pid: int | None = None
+    slot: int | None = None
     generation: int | None = None
+    number: int | None = None
     stage: str = ""
     age_s: float = 0.0
     wait_status: Mapping[str, int | str] = field(default_factory=dict)
+    exit_code: int | None = None
     in_flight: tuple[Mapping[str, Any], ...] = ()
+    more_in_flight: int = 0
     memory: Mapping[str, Any] = field(default_factory=dict)
-    stacks: Any = None
+    stacks: str = ""
     last_log: tuple[str, ...] = ()
     restarts_in_window: int = 0
+    merged: int = 0
+    app: str = ""
+    release: str = ""
+    host: str = ""
+    launcher_pid: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     schema: int = 1
 
@@ -99,9 +127,10 @@ class Incident:
         """Raise ValueError for what no report of schema 1 says."""
         if self.schema != 1:
             raise ValueError(f"schema: {self.schema!r} is not 1")
-        for name, words in (("kind", ("crash", "boot-failed")), ("verdict", get_args(Verdict))):
-            if getattr(self, name) not in words:
-                raise ValueError(f"{name}: {getattr(self, name)!r} is none of {', '.join(words)}")
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"kind: {self.kind!r} is none of {', '.join(get_args(Kind))}")
+        if self.verdict is not None and self.verdict not in get_args(Verdict):
+            raise ValueError(f"verdict: {self.verdict!r} is none of {', '.join(get_args(Verdict))}")
         if self.confidence not in get_args(Confidence):
             raise ValueError(f"confidence: {self.confidence!r} is none of {', '.join(get_args(Confidence))}")
         if not self.id or not self.at:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from launcher.boot.guarded import Run
 from launcher.boot.lock_side import LockSide
-from launcher.boot.release import release_id
+from launcher.boot.release import known_release, release_id
 from launcher.boot.watch import Watch
 from launcher.databases import ask
 from launcher.errors import UsageError
@@ -76,6 +76,16 @@ class Context:
             return self.release
         except UsageError:
             return None
+
+    @property
+    def release_so_far(self) -> str:
+        """The release id if it is known without a look at the source, else ""."""
+        if found := self.__dict__.get("release"):  # where `cached_property` keeps it
+            return str(found)
+        with contextlib.suppress(UsageError):  # who needs it will say so
+            if known := known_release(self._explicit_release, self.environ):
+                return known.value
+        return ""
 
     @property
     def exported(self) -> bool:

@@ -58,16 +58,17 @@ def _say(side: LockSide, tried: object, waited_s: float, said_at: float, timeout
     over = waited_s >= timeout_s
     if not over and waited_s - said_at < SAY_EVERY_S:
         return said_at
-    whom = f"out of reach: {tried}" if isinstance(tried, OSError) else _holder(side)
+    whom, since = (f"out of reach: {tried}", "") if isinstance(tried, OSError) else _holder(side)
     if over:
         raise LockNotObtained(
-            f"the lock {side.lock.where} was not free within {human_seconds(side.timeout_s)}: {whom}",
+            f"the lock {side.lock.where} was not free within {human_seconds(side.timeout_s)}: {whom}{since}",
             cure=f"a longer --lock-timeout, or a look at what the holder is doing: {side.lock.look}",
         )
-    side.watch.doing(
-        f"waiting for the lock {side.lock.where}: {whom}", waiting_for=f"the lock {side.lock.where}: {whom}"
-    )
-    log.info("launcher.lock_busy", lock=side.lock.where, holder=whom, waited_s=round(waited_s, 1), look=side.lock.look)
+    # The monitor says how long we have waited: the holder's time, read once and beside it, would be taken for that.
+    waiting_for = f"the lock {side.lock.where} ({whom})"
+    side.watch.doing(f"waiting for the lock {side.lock.where}: {whom}{since}", waiting_for=waiting_for)
+    facts = {"holder": whom + since, "waited_s": round(waited_s, 1), "look": side.lock.look}
+    log.info("launcher.lock_busy", lock=side.lock.where, **facts)
     return waited_s
 
 
@@ -113,17 +114,23 @@ def _check_can_be_waited_for(steps: Sequence[PlannedStep]) -> None:
             )
 
 
-def _holder(side: LockSide) -> str:
-    """Return who has it, in words; what cannot be asked now is said in the same place."""
+def _holder(side: LockSide) -> tuple[str, str]:
+    """Return who has it, and since when, in words; what cannot be asked now is said in the same place."""
     answer = side.once(side.lock.holder)
-    return f"the holder cannot be asked: {answer}" if isinstance(answer, OSError) else told(answer[0])
+    if isinstance(answer, OSError):
+        return f"the holder cannot be asked: {answer}", ""
+    return _told(answer[0])
 
 
 def told(holder: Holder | None) -> str:
-    """Return who has a lock, in words."""
+    """Return who has a lock, and since when, in words."""
+    return "".join(_told(holder))
+
+
+def _told(holder: Holder | None) -> tuple[str, str]:
     if holder is None:
-        return "the holder is not known"
+        return "the holder is not known", ""
     release = f", release {holder.owner.release}" if holder.owner.release else ""
     step = f", step {holder.step!r}" if holder.step else ""
     age = human_seconds(round(holder.age_s, 1))
-    return f"held by {holder.owner.host} pid {holder.owner.pid}{release}{step}, for {age}"
+    return f"held by {holder.owner.host} pid {holder.owner.pid}{release}{step}", f", for {age}"

@@ -5,10 +5,8 @@ Decide, bind, do what has to be done once, become the server. It reads like the 
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import os
-import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NoReturn
 
@@ -17,9 +15,10 @@ from launcher.boot.decide import decide
 from launcher.boot.handover import Original, hand_over
 from launcher.boot.lock_choice import choose_lock
 from launcher.boot.prestart import Prestart
-from launcher.boot.sockets import close_listeners, ignored_addresses, open_listeners
+from launcher.boot.sockets import ignored_addresses, open_listeners
+from launcher.boot.start import Start, Tell
 from launcher.boot.watch import Watch
-from launcher.boot.watched_start import Resolve, WatchedStart
+from launcher.boot.watched_start import WatchedStart, resolver
 from launcher.errors import LauncherError, UsageError
 from launcher.hook_plugins import HookPlugin, hook_plugins, of_workers
 from launcher.log import log
@@ -30,82 +29,80 @@ from launcher.plugins import load_kind
 from launcher.servers import Listener, Server, ServerCommand, ServerPlan
 from launcher.settings.topics import Settings
 
-_RESOLVE_S = 30.0  # a name server that says nothing: libc's own patience is 5 s an attempt
+
+def _said_by_the_caller(_error: LauncherError) -> None:
+    """Leave it to whoever catches it."""
 
 
-def run(load: Callable[[], Settings], watch: Watch, original: Original) -> NoReturn:
-    """Start: steps once, then the server in this process. Raises LauncherError."""
+def run(load: Callable[[], Settings], watch: Watch, original: Original, tell: Tell = _said_by_the_caller) -> NoReturn:
+    """Start: steps once, then the server in this process. Raises LauncherError.
+
+    tell: says such an error before it is reported and told to plugins, which may take their time.
+    """
     _imported()
     watch.notifies(Notifier(os.environ))
     with watch.installed():
-        settings = load()
-        _check_place(settings.environ)
-        hooks = hook_plugins(settings.plugins, settings.app.app_dir or settings.cwd)
-        seen = _watched(settings, watch, hooks)
-        try:
-            plan = decide(settings)
-            say(plan)
-            listeners = bind(plan, watch, settings.environ)
-        except BaseException:
-            if seen is not None:
-                seen.end()
-            raise
-        if seen is not None:
-            seen.know(plan, listeners)
-            seen.say()
-        say_doubts(plan)
-        try:
-            context = Context(watch, settings, plan.app.import_dir if plan.app else None)
-            # Twice: what the server cannot do is known before the steps; steps may change the environment.
-            server_command(plan, settings, listeners, context.environ, hooks)
-            prestart(plan, settings, context)
-            command = _kept(server_command(plan, settings, listeners, context.environ, hooks), seen)
-            watch.check()
-        except BaseException:
-            _given_up(listeners, seen)
-            raise
+        start = Start(load(), watch, tell)
+        with start.or_told():
+            command = _prepared(start)
     watch.adopt_orphans(on=False)
     log.info("launcher.handed_over", argv=list(command.argv))
-    try:
-        inherited = seen.descriptors() if seen is not None and "monitor" in (command.handover or {}) else ()
-        hand_over(command, listeners=listeners, inherited=inherited, environ=context.environ, original=original)
-    except LauncherError:
-        _given_up(listeners, seen)
-        raise
+    with start.or_told():
+        hand_over(
+            command,
+            listeners=start.listeners,
+            inherited=start.seen.descriptors() if start.seen and "monitor" in (command.handover or {}) else (),
+            environ=start.context.environ if start.context else start.settings.environ,
+            original=original,
+        )
 
 
-def _watched(settings: Settings, watch: Watch, hooks: Iterable[HookPlugin]) -> WatchedStart | None:
+def _prepared(start: Start) -> ServerCommand:
+    """Do all that comes before the exec; return what is to be executed."""
+    settings, watch = start.settings, start.watch
+    _check_place(settings.environ)
+    hooks = hook_plugins(settings.plugins, settings.app.app_dir or settings.cwd)
+    start.seen = _watched(start, hooks)
+    plan = start.plan = decide(settings)
+    say(plan)
+    listeners = start.listeners = bind(plan, watch, settings.environ)
+    context = start.context = Context(watch, settings, plan.app.import_dir if plan.app else None)
+    if start.seen is not None:
+        start.seen.know(plan, listeners, context.release_so_far)
+        start.seen.say()
+    say_doubts(plan)
+    start.say_doubts()
+    # Twice: what the server cannot do is known before the steps; steps may change the environment.
+    server_command(plan, settings, listeners, context.environ, hooks)
+    prestart(plan, settings, context)
+    command = start.crossing(server_command(plan, settings, listeners, context.environ, hooks))
+    watch.check()
+    return command
+
+
+def _watched(start: Start, hooks: Iterable[HookPlugin]) -> WatchedStart | None:
     """Start the monitor, where there is to be one: a bare server would not keep it, nor one that reloads by itself."""
+    settings = start.settings
     if settings.monitor.off or settings.pool.plain or settings.pool.reload:
         return None
-    seen = WatchedStart(settings, _resolver(watch), tuple(hooks))
-    watch.accompanied_by(seen)
+    seen = WatchedStart(settings, resolver(start.watch), tuple(hooks), incidents=start.told_in)
+    start.watch.accompanied_by(seen)
     return seen
 
 
-def _kept(command: ServerCommand, seen: WatchedStart | None) -> ServerCommand:
-    """Let the server keep the monitor. One by a plugin that takes no handover cannot."""
-    if seen is None or command.handover is None:
-        return command
-    return dataclasses.replace(command, handover={**command.handover, "monitor": seen.crossing()})
-
-
-def _given_up(listeners: tuple[Listener, ...], seen: WatchedStart | None) -> None:
-    close_listeners(listeners)
-    if seen is not None:
-        seen.end()
-
-
-def steps_only(load: Callable[[], Settings], watch: Watch) -> None:
-    """Run the pre-start steps and return: init container, release phase, Job. Raises LauncherError."""
+def steps_only(load: Callable[[], Settings], watch: Watch, tell: Tell = _said_by_the_caller) -> None:
+    """Run the pre-start steps and return: init container, release phase, Job. Raises LauncherError, as `run`."""
     _imported()
     watch.notifies(Notifier(os.environ))
     with watch.installed():
         settings = load()
-        plan = decide(settings, excuse=_only_steps_matter)
-        say_steps(plan)
-        say_ignored(plan)
-        prestart(plan, settings, Context(watch, settings, plan.app.import_dir if plan.app else None))
+        start = Start(settings, watch, tell)
+        with start.or_told():
+            plan = start.plan = decide(settings, excuse=_only_steps_matter)
+            say_steps(plan)
+            say_ignored(plan)
+            context = start.context = Context(watch, settings, plan.app.import_dir if plan.app else None)
+            prestart(plan, settings, context)
 
 
 def _check_place(environ: Mapping[str, str]) -> None:
@@ -179,16 +176,9 @@ def _say_ignored(ignored: Sequence[Ignored]) -> None:
         log.warning("launcher.setting_ignored", name=one.name, origin=str(one.origin), because=one.because)
 
 
-def _resolver(watch: Watch) -> Resolve:
-    def resolve(host: str, port: int, family: int, kind: int) -> list[tuple[object, ...]]:
-        return watch.off_thread(lambda: [*socket.getaddrinfo(host, port, family, kind)], timeout_s=_RESOLVE_S)
-
-    return resolve
-
-
 def bind(plan: Plan, watch: Watch, environ: Mapping[str, str]) -> tuple[Listener, ...]:
     """Bind before any step: a taken port is known before anything is migrated. Raises UsageError."""
-    listeners = open_listeners(plan.addresses, listen=plan.bind_early.value, environ=environ, resolve=_resolver(watch))
+    listeners = open_listeners(plan.addresses, listen=plan.bind_early.value, environ=environ, resolve=resolver(watch))
     ignored = ignored_addresses(plan.addresses, environ)
     _say_ignored(ignored)
     log.info(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _HELP_FLAGS = {"help_option_names": ["-h", "--help"]}
 _LOOK_S = 0.1
 _BREAKS_OFF_S = 2.0
+_ACCEPTED_S = 5.0  # to be told that it will stop: as long as for any other answer that nobody has to work for
 _FORBIDDEN = 403
 
 
@@ -43,6 +44,11 @@ def reload(**given: Any) -> None:
 @instance_options
 def scale(workers: int, **given: Any) -> None:
     """Wait until so many are ready."""
+    from launcher.scoreboard import SLOTS  # with the command
+
+    most = SLOTS // 2  # the pool's: each worker has room for its replacement beside it
+    if workers > most:
+        raise click.BadParameter(f"{workers} is more than a pool can have ({most}).", param_hint="N")
     _carry_out(given, lambda instance: _post(instance, "/scale", {"workers": workers}))
 
 
@@ -76,8 +82,11 @@ def _carry_out(given: dict[str, Any], act: Callable[[Instance], _Outcome]) -> No
     sys.exit(code)
 
 
-def _post(instance: Instance, target: str, facts: dict[str, Any]) -> _Outcome:
-    """Return the outcome that the pool tells; raise LauncherError when it cannot be known."""
+def _post(instance: Instance, target: str, facts: dict[str, Any], wait_s: float | None = None) -> _Outcome:
+    """Return the outcome that the pool tells; raise LauncherError when it cannot be known.
+
+    `wait_s`: how long in all; None: as long as it takes.
+    """
     import json  # with the command
 
     from launcher.instances import connect
@@ -85,7 +94,7 @@ def _post(instance: Instance, target: str, facts: dict[str, Any]) -> _Outcome:
 
     try:
         with connect(instance.address) as client:
-            reply = ask(client, target, body=json.dumps(facts).encode())
+            reply = ask(client, target, body=json.dumps(facts).encode(), wait_s=wait_s)
     except OSError as error:
         cure = "`launcher status` tells whether it was done all the same"
         raise LauncherError(f"the launcher {instance.pid} {error.strerror or error}", cure=cure) from error
@@ -103,7 +112,7 @@ def _stop(instance: Instance, *, quick: bool) -> _Outcome:
     """Ask it to stop and wait until its process has gone, whatever becomes of the answer meanwhile."""
     gone = _end_of(instance)
     try:
-        outcome = _post(instance, "/stop", {"quick": quick})
+        outcome = _post(instance, "/stop", {"quick": quick}, _ACCEPTED_S)
     except LauncherError:
         if not gone(_BREAKS_OFF_S):  # it may have been quicker than its answer
             raise

@@ -14,7 +14,7 @@ import click
 from launcher import __version__
 
 FIRST = ("run", "prestart", "plan", "status")
-MORE = ("health", "reload", "scale", "recycle", "stop", "check", "lock", "plugins")
+MORE = ("health", "reload", "scale", "recycle", "stop", "crashes", "check", "lock", "plugins")
 _MODULES = {
     "prestart": "run",
     "reload": "control",
@@ -32,6 +32,7 @@ _HELP = {
     "scale": "Set the number of workers.",
     "recycle": "Replace one worker.",
     "stop": "Stop the launcher and its pool.",
+    "crashes": "Tell why workers died and starts failed.",
     "check": "Plan, import the application, reach every lock, database and plugin.",
     "lock": "Tell who holds the lock, since when, and what has been recorded.",
     "plugins": "List plugins, their versions and what they bring.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from launcher.cli.options import LauncherCommand, launcher_options
@@ -19,6 +21,7 @@ def plugins(as_json: bool, **given: object) -> None:  # noqa: FBT001 - click pas
 
     with reporting():
         settings = load(given)
+        sys.path.insert(0, str(settings.app.app_dir or settings.cwd))  # where `plugins = [...]` are looked for first
         hooks = with_hooks(settings.plugins, settings.app.app_dir or settings.cwd)
         offers = sorted({*installed(), *in_modules(settings.plugins), *hooks}, key=lambda one: (one.kind, one.word))
     if as_json:

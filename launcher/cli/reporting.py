@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from launcher.errors import ExitCode, LauncherError
 from launcher.log import log
@@ -15,12 +15,22 @@ from launcher.redact import redact
 
 
 @contextlib.contextmanager
-def reporting() -> Iterator[None]:
-    """Turn a LauncherError into one message and its exit code."""
+def reporting() -> Iterator[Callable[[LauncherError], None]]:
+    """Turn a LauncherError into one message and its exit code.
+
+    Yields what says an error that is going to be raised: at once, where something that takes time comes before.
+    """
+    told: list[LauncherError] = []
+
+    def tell_once(error: LauncherError) -> None:
+        if error not in told:
+            told.append(error)
+            tell(error)
+
     try:
-        yield
+        yield tell_once
     except LauncherError as error:
-        tell(error)
+        tell_once(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(ExitCode.SIGNALLED + 2)

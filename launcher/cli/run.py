@@ -21,8 +21,8 @@ def run(server_args: tuple[str, ...] = (), **given: object) -> None:
     from launcher.boot.watch import Watch
 
     original = remember_signals()
-    with reporting():
-        start(functools.partial(_settings, given, server_args), Watch(), original)
+    with reporting() as tell:
+        start(functools.partial(_settings, given, server_args), Watch(), original, tell)
 
 
 @click.command(cls=LauncherCommand, help="Run the pre-start steps only, then exit: init container, release phase, Job.")
@@ -32,8 +32,8 @@ def prestart(server_args: tuple[str, ...] = (), **given: object) -> None:
     from launcher.boot.sequence import steps_only  # with the command
     from launcher.boot.watch import Watch
 
-    with reporting():
-        steps_only(functools.partial(_settings, given, server_args), Watch())
+    with reporting() as tell:
+        steps_only(functools.partial(_settings, given, server_args), Watch(), tell)
 
 
 def _settings(given: dict[str, object], server_args: Sequence[str]) -> Settings:

@@ -40,7 +40,7 @@ _NARROW = ("stage", "in flight")  # texts; numbers stand on the right
 
 
 def summary(now: Document) -> list[str]:
-    """Return one line of what it is and how it is, and one of what it waits for while it boots."""
+    """Return one line of what it is and how it is, and one of what it waits for while it boots; what plugins find."""
     parts = [
         f"{now.get('app') or 'launcher'} (pid {now.get('pid', '?')})",
         str(now.get("server") or ""),
@@ -53,8 +53,19 @@ def summary(now: Document) -> list[str]:
     what = [f"step {boot['step']}"] if boot.get("step") else []
     what += [f"waiting for {boot['waiting_for']}"] if boot.get("waiting_for") else []
     since = [f"for {_age(boot['for_s'])}"] if what and boot.get("for_s") else []
-    lines = [" · ".join(part for part in parts if part), ", ".join(what + since)]
+    lines = [" · ".join(part for part in parts if part), ", ".join(what + since), *_failing(now)]
     return [_printable(line) for line in lines if line]
+
+
+def _failing(now: Document) -> list[str]:
+    """Return a line for each check of a plugin that fails, and for each plugin that is not used."""
+    plugins = now.get("plugins") or {}
+    checks = [one for one in plugins.get("checks") or () if not one.get("ok")]
+    broken = plugins.get("broken") or {}
+    return [
+        *(f"check {one.get('name')} failed: {one.get('detail') or 'no reason was given'}" for one in checks),
+        *(f"{who}: {because}" for who, because in broken.items()),
+    ]
 
 
 def worker_rows(now: Document, before: Document | None = None, passed_s: float = 0.0) -> list[tuple[str, ...]]:
@@ -64,10 +75,15 @@ def worker_rows(now: Document, before: Document | None = None, passed_s: float =
     """
     earlier = {worker.get("pid"): worker for worker in _workers(before or {})}
     rows = [_worker_row(worker, earlier.get(worker.get("pid")), passed_s) for worker in _workers(now)]
-    for name, pid in (("arbiter", now.get("pid")), ("monitor", (now.get("monitor") or {}).get("pid"))):
+    known = {worker.get("pid") for worker in _workers(now)}  # one uvicorn is server and worker
+    for name, label in (
+        ("arbiter", "launcher" if now.get("state") == "booting" else "server"),
+        ("monitor", "monitor"),
+        ("plugin_host", "plugins"),
+    ):
         process = now.get(name)
-        if process:
-            label = name if name == "monitor" else "launcher" if now.get("state") == "booting" else "server"
+        pid = now.get("pid") if name == "arbiter" else (process or {}).get("pid")
+        if process and pid not in known:
             cpu = _cpu(process, (before or {}).get(name), passed_s)
             rows.append((label, str(pid), "", "", "", *_memory(process), cpu, "", "", "", ""))
     return rows

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +23,11 @@ STAGES = tuple(stage.name.lower() for stage in Stage if stage is not Stage.EMPTY
 STATES = ("booting", "serving", "draining")
 # Those of the pool's verdicts that are deaths: each is there from the start, so that its first increase is seen.
 VERDICTS = ("oom", "killed", "native-crash", "hang", "boot-failed", "boot-hang", "exited", "unknown")
+# Those of reports (launcher.incidents.report), which is not imported here.
+INCIDENTS = (
+    *("crash", "boot-failed", "step-failed", "lock-lost", "lock-unavailable", "dependency-down", "memory-refused"),
+    *("start-failed", "crash-loop", "unclean-end", "oom-kill"),
+)
 _ENDS = (*map(str, BOUNDS_S), "+Inf")
 _UNITS = ("seconds", "bytes")
 
@@ -55,7 +60,7 @@ class Measured:
     """What is known at one instant.
 
     status: what /status shows. tallied: what was answered. by_status: it is to be told by the class of the status.
-    started, reloads, deaths, steps, lock_waited_s: as `View` has them. monitors: how many were started.
+    started, reloads, deaths, incidents, steps, lock_waited_s: as `View` has them. monitors: how many were started.
     """
 
     status: Mapping[str, Any]
@@ -69,6 +74,7 @@ class Measured:
     in_flight: Mapping[str, int]
     silent: int
     monitors: int
+    incidents: Mapping[str, int] = field(default_factory=dict)
 
 
 def measured(status: Mapping[str, Any], view: View, monitors: int, *, by_status: bool) -> Measured:
@@ -84,6 +90,7 @@ def measured(status: Mapping[str, Any], view: View, monitors: int, *, by_status:
         started=view.board.started,
         reloads=view.reloads,
         deaths=dict(view.deaths),
+        incidents=dict(view.incidents),
         steps=dict(view.steps),
         lock_waited_s=view.lock_waited_s,
         in_flight={
@@ -129,6 +136,9 @@ def _pool(now: Measured) -> Iterator[Metric]:
     deaths = dict.fromkeys(VERDICTS, 0) | dict(now.deaths)
     samples = [Sample("_total", {"verdict": verdict}, count) for verdict, count in deaths.items()]
     yield Metric("launcher_worker_deaths", "counter", "Workers that nobody wanted to end, by what ended them.", samples)
+    counts = dict.fromkeys(INCIDENTS, 0) | dict(now.incidents)
+    samples = [Sample("_total", {"kind": kind}, count) for kind, count in counts.items()]
+    yield Metric("launcher_incidents", "counter", "What was reported, by its kind.", samples)
     yield _counter("launcher_worker_restarts", "Workers that nobody wanted to end.", status["restarts"])
     yield _counter("launcher_reloads", "Reloads that replaced every worker.", now.reloads)
     yield _gauge("launcher_generation", "Of the code; it grows with each reload.", status["generation"])
@@ -137,7 +147,8 @@ def _pool(now: Measured) -> Iterator[Metric]:
 def _memory(now: Measured) -> Iterator[Metric]:
     status, memory = now.status, now.status["memory"]
     workers = status["workers"]
-    processes = {"arbiter": [status["arbiter"]], "monitor": [status["monitor"]], "workers": workers}
+    alone = any(worker["pid"] == status.get("pid") for worker in workers)  # one uvicorn: it is the worker
+    processes = {"arbiter": [] if alone else [status["arbiter"]], "monitor": [status["monitor"]], "workers": workers}
     private = {name: sum(one["private_bytes"] for one in ones) for name, ones in processes.items()}
     shared = {name: max((one["shared_bytes"] for one in ones), default=0) for name, ones in processes.items()}
     text = "Memory that their end would free."

@@ -32,6 +32,8 @@ class Notes:
         self._written: dict[str, Any] = {}
         self.monitors = int(left.get("monitors", 0)) + 1
         view.deaths = Counter(left.get("deaths", {}))
+        view.incidents = Counter(left.get("incidents", {}))
+        view.lost = Counter({int(slot): count for slot, count in left.get("lost", {}).items()})
         view.reloads = int(left.get("reloads", 0))
         view.steps = dict(left.get("steps", {}))
         view.lock_waited_s = left.get("lock_waited_s")
@@ -43,6 +45,8 @@ class Notes:
         heard = {
             "monitors": self.monitors,
             "deaths": dict(view.deaths),
+            "incidents": dict(view.incidents),
+            "lost": {str(slot): count for slot, count in view.lost.items()},
             "reloads": view.reloads,
             "lock_waited_s": view.lock_waited_s,
             "steps": dict(view.steps),
@@ -69,7 +73,8 @@ class Notes:
 
 
 def _fitting(heard: dict[str, Any], most_bytes: int) -> bytes:
-    """Return it as JSON, without the first steps when there are too many."""
-    while len(content := json.dumps(heard).encode()) > most_bytes and heard["steps"]:
-        heard = {**heard, "steps": dict(list(heard["steps"].items())[1:])}
+    """Return it as JSON, without the first steps when there are too many, then without the slots."""
+    while len(content := json.dumps(heard).encode()) > most_bytes and (heard["steps"] or heard["lost"]):
+        left = {"steps": dict(list(heard["steps"].items())[1:])} if heard["steps"] else {"lost": {}}
+        heard = {**heard, **left}
     return content if len(content) <= most_bytes else b"{}"

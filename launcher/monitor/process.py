@@ -1,7 +1,8 @@
 """How does the monitor live?
 
 In one thread and one loop: whoever is heard or served returns at once. It is deaf to the signals of the group, which
-are for the server, and ends with its parent and never before. A fault of ours is said, and the next turn comes.
+are for the server, and ends with its parent and never before, having heard what that has said last. A fault of ours is
+said, and the next turn comes.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from typing import Any
 from launcher.channel import Channel
 from launcher.kernel import die_with_parent, trim_memory
 from launcher.monitor.control import Control
+from launcher.monitor.crashes import Crashes
 from launcher.monitor.health import Health
+from launcher.monitor.last_words import LastWords
 from launcher.monitor.metrics import measured, metrics
 from launcher.monitor.notes import Notes
 from launcher.monitor.processes import Processes
 from launcher.monitor.rendering import Rendering
 from launcher.monitor.routes import Routes
+from launcher.monitor.samples import Samples, usage_of_group
 from launcher.monitor.status import Status
 from launcher.monitor.view import View
 from launcher.monitor.web import Web
@@ -35,6 +39,7 @@ from launcher.scoreboard import Board
 TICK_S = 1.0
 _CROWD = 50  # connections; probes are one or two at a time
 _FAULTS = 20  # that are said: the log of a fault in each turn would be the next fault
+_LAST_S = 2  # for what is done after the parent's end
 # Not SIG_IGN: what we start would inherit that.
 _DEAF_TO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -42,7 +47,7 @@ _DEAF_TO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal
 class Monitor:
     """The process.
 
-    view, health, status, routes, control, web: its parts.
+    view, health, status, routes, control, web, crashes, last_words: its parts.
     ticks: called about once a second. ears: called with each event that comes over the channel.
     """
 
@@ -70,20 +75,28 @@ class Monitor:
             metrics=bool(plan.get("metrics")),
         )
         self.web = Web(self._selector, self.routes, clock=clock)
+        samples = Samples(self.view.board, self.processes, usage_of_group(), clock)
+        self.crashes = self.routes.crashes = Crashes(plan, self.view, samples, self._channel.send)
+        self.last_words = LastWords(plan, self.view, self.crashes, samples)
         self.ears: list[Callable[[Mapping[str, Any]], None]] = [self.view.hear, self.control.hear]
+        self.ears += [self.crashes.hear, self.last_words.hear]
         self.ticks: list[Callable[[], object]] = [self.control.look, lambda: self.health.started]
+        self.ticks += [samples.look, self.crashes.look, self.last_words.look]
         self._offer_metrics(Notes(self.view), by_status=bool(plan.get("metrics_by_status")))
         if plan.get("hooks") or plan.get("health_http"):
             self._ask_plugins(plan)
 
     def run(self) -> None:
         """Serve until the parent has ended."""
-        die_with_parent()
+        signal.signal(signal.SIGALRM, _end_soon)
+        die_with_parent(signal.SIGALRM)
         for signum in _DEAF_TO:
             signal.signal(signum, lambda *_: None)
+        self._wake_for_signals()
         self.watch(self._channel, self._hear)
         self._guarded(self._hear)  # before anybody is answered: what the start is at was said when we were started
         self._listen()
+        self._guarded(self.last_words.begin)
         gc.collect()
         gc.freeze()  # for a child that is forked to render metrics: what is never looked at is never copied
         due = self._clock()
@@ -93,6 +106,19 @@ class Monitor:
                 due = now + TICK_S
                 self._tick()
             self._turn(0.0 if self.web.hurried else max(0.0, due - self._clock()))
+        if not self._channel.gone:
+            self._guarded(self._hear)
+
+    def _wake_for_signals(self) -> None:
+        """Have a signal end the sleep of the loop, which sees then that the parent is gone; Python would sleep on."""
+        woken, bell = os.pipe()
+        os.set_blocking(bell, False)
+        signal.set_wakeup_fd(bell, warn_on_full_buffer=False)
+
+        def drain() -> None:
+            os.read(woken, 512)
+
+        self.watch(woken, drain)
 
     def watch(self, file: int | Channel, callback: Callable[[], None]) -> None:
         """Call back whenever a descriptor can be read."""
@@ -116,7 +142,8 @@ class Monitor:
     def _ask_plugins(self, plan: Mapping[str, Any]) -> None:
         from launcher.monitor.host import Host  # a monitor without plugins does not pay for it
 
-        host = Host(plan, self.view, self.watch, self.forget)
+        host = Host(plan, self.view, self.watch, self.forget, self.crashes)
+        self.crashes.told_by(host.report, str(plan.get("cwd", "")))
         self.health.others = host.lines
         self.ears.append(host.overhear)
         self.ticks.append(host.look)
@@ -176,6 +203,12 @@ class Monitor:
         if not log.configured:
             configure_child(self.plan)
         log.error("launcher.monitor_fault", exception=traceback.format_exc())
+
+
+def _end_soon(*_: object) -> None:
+    """End by the next of these signals: our parent has ended, and we may not hang on what is left to do."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(_LAST_S)
 
 
 def _is_our_user(client: socket.socket) -> bool:

@@ -62,6 +62,16 @@ class Processes:
         until = self._clock() + _AT_ONCE_S
         return {pid: cost for pid in asked if (cost := self._cost(pid, until)) is not None}
 
+    def counted(self, pid: int) -> tuple[int, int] | None:
+        """Return private and shared bytes as one line of /proc has them, without a walk; None where it has ended.
+
+        Pages that a fork shares are in private, too. None also where there is no /proc.
+        """
+        try:
+            return self._counted(pid)
+        except (OSError, ValueError, IndexError):
+            return None
+
     def _cost(self, pid: int, until: float) -> Cost | None:
         try:
             # Of stat(5), the fields after the name, which may hold blanks and brackets: the third is the first of them.

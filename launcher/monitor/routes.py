@@ -12,11 +12,13 @@ from typing import Any
 from launcher.errors import ExitCode
 from launcher.monitor.connection import Answer, Handler, Reply, Request
 from launcher.monitor.control import Control
+from launcher.monitor.crashes import Crashes
 from launcher.monitor.health import PROBES, Health, Line, Probe
 
 _OK, _FAILED = 200, 503
 _JSON = "application/json"
 _HEALTH_JSON = "application/health+json"  # draft-inadarei-api-health-check
+_CRASH = "/crashes/"
 _WITHHELD = "reason withheld"  # as Kubernetes' own servers say it
 
 Asks = Callable[[dict[str, Any]], "dict[str, Any] | None"]  # what was sent with it -> the ask; None: it is none
@@ -25,7 +27,7 @@ Asks = Callable[[dict[str, Any]], "dict[str, Any] | None"]  # what was sent with
 class Routes:
     """Knows the way to each answer.
 
-    metrics: answers /metrics; may be set later.
+    metrics: answers /metrics; may be set later. crashes: has the reports; may be set later.
     """
 
     def __init__(
@@ -43,11 +45,13 @@ class Routes:
         `status` returns what /status shows; `end_boot` stops a launcher that has no pool yet.
         """
         self.metrics: Handler = no_metrics
+        self.crashes: Crashes | None = None
         self._health, self._control, self._status, self._end_boot = health, control, status, end_boot
         self._details, self._has_metrics = details, metrics
         self._probes = {probe: _by_get(self._probe) for probe in PROBES}
         self._local: Mapping[str, Mapping[str, Handler]] = {
             "/status": _by_get(self._tell_status),
+            "/crashes": _by_get(self._tell_crashes),
             **{f"/{name}": {"POST": self._ask} for name in _ASKS},
         }
 
@@ -69,7 +73,9 @@ class Routes:
                 return ways
         if request.path == "/metrics" and (request.local or self._has_metrics):
             return _by_get(self.metrics)
-        return self._local.get(request.path, {}) if request.local else {}
+        if not request.local:
+            return {}
+        return _by_get(self._tell_crash) if request.path.startswith(_CRASH) else self._local.get(request.path, {})
 
     def _probe(self, request: Request, answer: Answer) -> None:
         name, _, check = request.path[1:].partition("/")
@@ -91,6 +97,13 @@ class Routes:
 
     def _tell_status(self, _request: Request, answer: Answer) -> None:
         answer(_json(_OK, self._status()))
+
+    def _tell_crashes(self, _request: Request, answer: Answer) -> None:
+        answer(_json(_OK, self.crashes.listed() if self.crashes else {"crashes": []}))
+
+    def _tell_crash(self, request: Request, answer: Answer) -> None:
+        report = self.crashes.find(request.path.removeprefix(_CRASH)) if self.crashes else None
+        answer(_text(404, "not found") if report is None else _json(_OK, report))
 
     def _ask(self, request: Request, answer: Answer) -> None:
         """Hand an ask on to the pool; the answer is sent when the pool has answered."""

@@ -37,7 +37,10 @@ class Status:
         """Return what is now. Times in seconds (`_s`), memory in bytes."""
         view, states = self._view, self._view.workers()
         pid, own_pid = int(self._plan["parent"]), os.getpid()
-        costs = self._processes.costs([pid, own_pid, *(state.pid for state in states)])
+        others = {name: facts() for name, facts in self.others.items()}
+        host_pid = _pid(others.get("plugins"))
+        asked = [one for one in (pid, own_pid, host_pid) if one]
+        costs = self._processes.costs([*asked, *(state.pid for state in states)])
         boot = view.boot
         return {
             "pid": pid,
@@ -56,7 +59,8 @@ class Status:
             "monitor": {"pid": own_pid, **_cost(costs.get(own_pid, _NOTHING))},
             "uptime_s": round(max(0.0, time.time() - float(self._plan.get("started_at", time.time()))), 1),
             **{name: self._plan[name] for name in _FROM_PLAN if name in self._plan},
-            **{name: facts() for name, facts in self.others.items()},
+            **others,
+            **({"plugin_host": {"pid": host_pid, **_cost(costs.get(host_pid, _NOTHING))}} if host_pid else {}),
         }
 
     def _worker(self, state: SlotState, cost: Cost) -> dict[str, Any]:
@@ -73,11 +77,18 @@ class Status:
             # What it told last, or, when it tells nothing any more, for how long it should have.
             "loop_lag_s": round(max(state.lag_s, silent_s - 2 * BEAT_S), 3),
             "silent_s": round(silent_s, 1),
+            "restarts": self._view.lost[state.index],
             "requests": state.requests,
             "in_flight": [
                 {"method": one.method, "path": one.path, "age_s": round(one.age_s, 3)} for one in state.in_flight
             ],
         }
+
+
+def _pid(plugins: object) -> int:
+    """Return the plugin host's; 0 when none runs."""
+    pid = plugins.get("pid") if isinstance(plugins, dict) else None
+    return pid if isinstance(pid, int) else 0
 
 
 def _cost(cost: Cost) -> dict[str, Any]:

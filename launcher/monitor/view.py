@@ -37,7 +37,8 @@ class View:
     """What the monitor knows.
 
     boot: what is done before the server.
-    deaths: how many workers have died of which verdict.
+    deaths: how many workers have died of which verdict. incidents: how many were reported, by kind.
+    lost: slot -> how many of its workers have died, of whatever.
     started, reloads: how many workers were started, how often all were replaced.
     facts: what was decided after the monitor had been started: app, server, listen, memory.
     steps: step -> seconds it took. lock_waited_s: for the lock; None while none was taken.
@@ -47,11 +48,14 @@ class View:
         """Look at `board`; `clock` is the one that its instants are of."""
         self.board, self.clock = board, clock
         self.deaths: Counter[str] = Counter()
+        self.incidents: Counter[str] = Counter()
+        self.lost: Counter[int] = Counter()
         self.started = self.reloads = 0
         self.steps: dict[str, float] = {}
         self.lock_waited_s: float | None = None
         self.facts: dict[str, Any] = {}
         self._boot = Boot()
+        self._slots_by_pid = {state.pid: state.index for state in board.states()}
         self._awake = self._looked = clock()
         self._was_asleep = False
 
@@ -70,10 +74,8 @@ class View:
             case {"event": "boot"}:
                 step, waiting_for = str(event.get("step", "")), str(event.get("waiting_for", ""))
                 self._boot = Boot(step, waiting_for, float(event.get("since", self.clock())))
-            case {"event": "launcher.worker_died" | "launcher.worker_boot_failed", "verdict": verdict}:
-                self.deaths[str(verdict)] += 1
-            case {"event": "launcher.worker_started"}:
-                self.started += 1
+            case {"event": str(name)} if name.startswith("launcher.worker_"):
+                self._hear_of_worker(name, event)
             case {"event": "launcher.pool_reloaded"}:
                 self.reloads += 1
             case {"event": "launcher.step_done", "step": step, "seconds": seconds}:
@@ -81,6 +83,20 @@ class View:
             case {"event": "launcher.lock_acquired", "waited_s": waited_s}:
                 self.lock_waited_s = float(waited_s)
             case _:  # nothing that is counted, or an answer
+                pass
+
+    def _hear_of_worker(self, name: str, event: Mapping[str, Any]) -> None:
+        match name, event:
+            case "launcher.worker_started", {"pid": int(pid)}:
+                self.started += 1
+                self._slots_by_pid[pid] = int(event.get("slot", 0))
+            case "launcher.worker_died" | "launcher.worker_boot_failed", {"verdict": verdict}:
+                self.deaths[str(verdict)] += 1
+                if (slot := self._slots_by_pid.pop(event.get("pid", 0), None)) is not None:
+                    self.lost[slot] += 1
+            case "launcher.worker_stopped" | "launcher.worker_killed", {"pid": int(pid)}:
+                self._slots_by_pid.pop(pid, None)
+            case _:  # nothing that is counted
                 pass
 
     @property

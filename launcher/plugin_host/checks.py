@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
-from launcher.hook_calls import CONTAINED
 from launcher.records import HealthCheck
 from launcher.redact import redact
 
@@ -116,11 +115,20 @@ def _reason(probe: Callable[[], object]) -> str | None:
     """Return why it failed; None: it passed."""
     try:
         result = probe()
-    except CONTAINED as error:
-        text = " ".join(redact(str(error)).split())
-        return (text or type(error).__name__)[:LONGEST_DETAIL]
+    except BaseException as error:  # noqa: BLE001 - the thread is the probe's own; asyncio.CancelledError is no Exception
+        return _in_words(error)
     if inspect.isawaitable(result):
         if inspect.iscoroutine(result):
             result.close()
         return "it returned something to be awaited: a check is an ordinary function"
     return None
+
+
+def _in_words(error: BaseException) -> str:
+    """Return a line for people, without passwords and without what would steer a terminal."""
+    name = type(error).__name__
+    try:
+        text = " ".join(redact(str(error)).split())
+    except Exception:  # noqa: BLE001 - a plugin's class, whose `__str__` may raise anything
+        return name
+    return "".join(sign if sign.isprintable() else "?" for sign in text[:LONGEST_DETAIL]) or name

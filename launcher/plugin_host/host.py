@@ -3,8 +3,9 @@
 The main thread listens to the monitor, says what it does, and never calls a plugin without saying so before: whoever
 takes the process down with it is known. Checks and hooks run in threads. What is said, and by whom:
 
-host -> monitor: `{"doing": plugin}`, `{"loaded": true, "checks": [...], "broken": [...]}`, `{"idle": true}`,
-`{"result": check, "ok": bool, "detail": str}`, `{"taken": id, "by": plugin}`, `{"hung": [...]}`, `{"beat": true, ...}`.
+host -> monitor: `{"doing": plugin}`, `{"loaded": true, "checks": [...], "broken": [...], "listening": [...]}`,
+`{"idle": true}`, `{"result": check, "ok": bool, "detail": str}`, `{"telling": [plugins]}`,
+`{"taken": id, "by": plugin}`, `{"unfit": id}`, `{"hung": [...]}`, `{"beat": true, ...}`.
 monitor -> host: `{"event": name, ...facts}`, `{"incident": report, "not": [plugins that have it]}`.
 """
 
@@ -52,7 +53,9 @@ class PluginHost:
         self._bell.setblocking(False)  # noqa: FBT003 - its only signature
         self.hooks, self.culprits = Hooks(), Culprits()
         self.checks = Checks(self._wake)
-        self.deliveries = Deliveries(self.culprits)
+        self.deliveries = Deliveries(
+            self.culprits, lambda names: self._say({"telling": names}), list(plan.get("suspects", ()))
+        )
         self._well: dict[str, bool] = {}
         self._beat_at = 0.0
 
@@ -79,13 +82,16 @@ class PluginHost:
         for plugin in map(HookPlugin.of_plan, self.plan.get("hooks", ())):
             self._say({"doing": plugin.who})
             self.hooks.load(plugin.who, plugin.target)
-        for implementation in self.hooks.implementations("launcher_health_checks"):
+        # Before the application is known, nobody can say what else has to be well.
+        for implementation in () if self.plan.get("early") else self._listeners("launcher_health_checks"):
             self._say({"doing": implementation.who})
             self._ask_for_checks(implementation)
         broken = [(who, redact(because)[:LONGEST_DETAIL]) for who, because in self.hooks.refused]
         for who, because in broken:
             log.warning("launcher.plugin_refused", plugin=who, because=because)
-        self._say({"loaded": True, "checks": list(map(_shape, self.checks.all.values())), "broken": broken})
+        checks, listening = list(map(_shape, self.checks.all.values())), self._listeners("launcher_incident")
+        said = {"checks": checks, "broken": broken, "listening": [one.who for one in listening]}
+        self._say({"loaded": True, **said})
 
     def _ask_for_checks(self, implementation: Implementation) -> None:
         plan = self.plan
@@ -125,13 +131,16 @@ class PluginHost:
 
     def _hear(self, message: Mapping[str, Any]) -> None:
         """Hand on what the monitor tells. A message that is none of ours is said and dropped."""
+        report = message.get("incident")
         try:
-            if "incident" in message:
-                self._deliver_incident(message["incident"], message.get("not", ()))
+            if report is not None:
+                self._deliver_incident(report, message.get("not", ()))
             elif "event" in message:
                 self._deliver_event(message)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, AttributeError):
             log.error("launcher.plugin_host_fault", exception=traceback.format_exc())
+            if isinstance(report, dict):
+                self._say({"unfit": str(report.get("id", ""))})
 
     def _deliver_event(self, message: Mapping[str, Any]) -> None:
         name = message["event"]

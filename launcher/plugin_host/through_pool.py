@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import ssl
@@ -29,20 +30,37 @@ def own_check(plan: Mapping[str, Any]) -> HealthCheck:
 
 
 def _probe(plan: Mapping[str, Any]) -> Callable[[], None]:
-    path, listen, tls = str(plan["health_http"]), list(plan.get("listen", ())), bool(plan.get("tls"))
+    path = "/" + str(plan["health_http"]).removeprefix("/")
+    listen, tls = list(plan.get("listen", ())), bool(plan.get("tls"))
 
     def probe() -> None:
-        connection = http.client.HTTPConnection("localhost", timeout=_TIMEOUT_S)
-        connection.sock = _connected(listen, tls=tls)
-        try:
-            connection.request("GET", path, headers={"Connection": "close", "User-Agent": "asgi-launcher"})
-            status = connection.getresponse().status
-        finally:
-            connection.close()
+        status = _status(listen, path, tls=tls)
         if status not in _WELL:
             raise NotWell(f"GET {path} was answered with {status}")
 
     return probe
+
+
+def _status(listen: Sequence[str], path: str, *, tls: bool) -> int:
+    """Return the status of the answer. Raises OSError or http.client's errors."""
+    try:
+        return _asked(listen, path, tls=tls)
+    except (ConnectionResetError, http.client.BadStatusLine) as closed:
+        # The server may have got its certificate by options of its own (`-- --certfile`), of which we are not told.
+        if not tls:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                return _asked(listen, path, tls=True)
+        raise closed from None
+
+
+def _asked(listen: Sequence[str], path: str, *, tls: bool) -> int:
+    connection = http.client.HTTPConnection("localhost", timeout=_TIMEOUT_S)
+    connection.sock = _connected(listen, tls=tls)
+    try:
+        connection.request("GET", path, headers={"Connection": "close", "User-Agent": "asgi-launcher"})
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def _connected(listen: Sequence[str], *, tls: bool) -> socket.socket:

@@ -15,6 +15,7 @@ from launcher import notify
 from launcher.errors import ExitCode
 from launcher.log import configure_child
 from launcher.serving.crossed import Crossed
+from launcher.serving.ended import End
 
 
 class StoppedError(BaseException):
@@ -26,15 +27,21 @@ def main() -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):  # PID 1 has no defaults: a stop during a long import would be lost
         if signal.getsignal(signum) is not signal.SIG_IGN:
             signal.signal(signum, _stop)
+    end = End()
     try:
-        _serve()
+        _serve(end)
     except StoppedError:
+        end.tell(ExitCode.OK)
         sys.exit(ExitCode.OK)
+    except SystemExit as leaving:
+        end.tell(leaving.code)
+        raise
 
 
-def _serve() -> None:
+def _serve(end: End) -> None:
     server, *sys.argv[1:] = sys.argv[1:]
     crossed = dataclasses.replace(Crossed.read(os.environ), notifier=notify.take())
+    end.monitor = crossed.monitor
     signal.pthread_sigmask(signal.SIG_UNBLOCK, crossed.held_signals)
     configure_child(crossed.log)
     sys.path.insert(0, crossed.import_dir)

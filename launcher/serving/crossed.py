@@ -27,6 +27,7 @@ class Crossed:
     rules: what was decided about the pool.
     log: how lines look: `console`, `level`, `access` and `error` (truth or a file), `access_exclude` (paths).
     monitor: the monitor's `plan` and `pid`, our end of the `channel` to it; empty: there is none.
+    incidents: where reports are kept (`folder`, `because`), and of what (`app`, `release`); empty: they are logged.
     held_signals: those that were blocked for the exec, and wait for our handlers.
     notifier: what systemd handed over, in the environment.
     """
@@ -39,6 +40,7 @@ class Crossed:
     rules: Rules = field(default_factory=Rules)
     log: Mapping[str, Any] = field(default_factory=dict)
     monitor: Mapping[str, Any] = field(default_factory=dict)
+    incidents: Mapping[str, Any] = field(default_factory=dict)
     held_signals: frozenset[int] = frozenset()
     notifier: Notifier = field(default_factory=lambda: Notifier({}))
 
@@ -56,11 +58,21 @@ class Crossed:
             log=plan.get("log", {}),
             held_signals=frozenset(plan.get("held_signals", ())),
             monitor=plan.get("monitor", {}),
+            incidents=_incidents(plan),
         )
 
     def sockets(self) -> list[socket.socket]:
         """Return the listeners as sockets of their real family: asyncio sets TCP_NODELAY only on those it knows."""
         return [socket.socket(fileno=fd) for fd in self.listeners.values()]
+
+
+def _incidents(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what reports need; the application may be named beside it, and the release be known to the monitor."""
+    of_monitor = plan.get("monitor", {}).get("plan", {})
+    found = dict(plan.get("incidents") or of_monitor.get("incidents") or {})
+    for name, elsewhere in (("app", plan), ("release", of_monitor)):
+        found[name] = found.get(name) or elsewhere.get(name) or of_monitor.get(name, "")
+    return found
 
 
 class SocketFiles:

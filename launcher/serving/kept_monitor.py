@@ -11,6 +11,8 @@ from launcher.instances import remove
 from launcher.monitoring import Keeper
 from launcher.scoreboard import Board
 
+channel: Channel | None = None  # of this process's KeptMonitor, for its last word
+
 
 class KeptMonitor:
     """The server's side. Without a monitor there is a scoreboard of our own, and nobody to speak to.
@@ -20,6 +22,7 @@ class KeptMonitor:
 
     def __init__(self, crossed: Mapping[str, Any]) -> None:
         """Take over what `Crossed.monitor` names: from now on no program of the application's inherits it."""
+        global channel  # noqa: PLW0603 - a process has one monitor; at the very end nothing else is left to ask
         self.channel: Channel | None = None
         self.keeper: Keeper | None = None
         self._address = ""
@@ -27,7 +30,7 @@ class KeptMonitor:
             self.board = Board.create()
             return
         self.board = Board.open(crossed["plan"]["board"])
-        self.channel = Channel(crossed["channel"])
+        self.channel = channel = Channel(crossed["channel"])
         self.keeper = Keeper(crossed["plan"], os.environ, pid=crossed["pid"])
         self._address = crossed["plan"]["socket"]
         for fd in self.descriptors():

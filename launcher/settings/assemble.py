@@ -17,6 +17,7 @@ from launcher.settings.topics import (
     AppSettings,
     BindSettings,
     HttpSettings,
+    IncidentSettings,
     LogSettings,
     MonitorSettings,
     PoolSettings,
@@ -53,6 +54,9 @@ def assemble(merged: Merged, asked: Asked) -> Settings:
         log=_log(merged),
         http=_http(merged),
         monitor=_monitor(merged),
+        incidents=IncidentSettings(
+            crash_dir=_path(merged, "crash_dir"), termination_log=_path(merged, "termination_log")
+        ),
         plugins=_texts(merged, "plugins"),
         origins=_origins(merged, asked),
         ignored=tuple(merged.ignored),

@@ -264,8 +264,19 @@ TABLE: tuple[Option, ...] = (
         shown_default="launcher.toml, [tool.launcher]; gunicorn.conf.py",
         flags=("-c",),
     ),
-    _files("crash_dir", Kind.PATH, not_yet="keep crash reports"),
-    _files("termination_log", Kind.PATH, not_yet="tell Kubernetes why a pod ended"),
+    _files(
+        "crash_dir",
+        Kind.PATH,
+        "Where crash reports are kept; a volume's outlive the container.",
+        shown_default="a private folder that is found",
+        metavar="FOLDER",
+    ),
+    _files(
+        "termination_log",
+        Kind.PATH,
+        "Where the platform reads why the container ended.",
+        shown_default="/dev/termination-log if it is there",
+    ),
 )
 
 BY_NAME: Mapping[str, Option] = MappingProxyType({option.name: option for option in TABLE})

@@ -12,8 +12,8 @@ from launcher.settings.nearest import nearest_option
 from launcher.settings.option import ENVIRONMENT_PREFIX
 from launcher.settings.options import ALIASES, BY_NAME
 
-# What the launcher sets for its own children; a step may start `launcher` again.
-_OUR_OWN = ("LAUNCHER_STEP_", "LAUNCHER_PLAN_")
+# What the launcher sets for its own children (a step may start `launcher` again), and what is a plugin's of ours.
+_OUR_OWN = ("LAUNCHER_STEP_", "LAUNCHER_PLAN_", "LAUNCHER_WEBHOOK_")
 # Kubernetes sets these for a Service named `launcher` or `launcher-…`:
 # https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables
 _SERVICE_LINK = re.compile(

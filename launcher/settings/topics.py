@@ -127,6 +127,14 @@ class MonitorSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentSettings:
+    """Where it is told why something died or failed. `None`: the usual places."""
+
+    crash_dir: Path | None = None
+    termination_log: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings:
     """What is handed on to the server untouched; `None` leaves the server's own default."""
 
@@ -150,6 +158,7 @@ class Settings:
     log: LogSettings
     http: HttpSettings
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
+    incidents: IncidentSettings = field(default_factory=IncidentSettings)
     plugins: tuple[str, ...] = ()
     origins: Mapping[str, Sourced[object]] = field(default_factory=dict)
     ignored: tuple[Ignored, ...] = ()

@@ -118,7 +118,7 @@ def test_settings_that_cannot_be_taken(
         (("--worker-connections", "5"), "After `--` it goes to gunicorn"),
         (("--ws-ping-interval", "5"), "After `--` it goes to uvicorn"),
         (("--ready-workers", "0"), "neither a whole number"),
-        (("--crash-dir", "crashes"), "not yet"),
+        (("--worker-memory-limit", "1GiB"), "not yet"),
         (("--lock", "oracle://localhost/x"), "no lock for 'oracle'"),
         (("--release", "latest"), "latest"),
         (("--workers", "0"), "--workers"),

@@ -221,7 +221,7 @@ def test_startup_names_holder_and_step(life: Life) -> None:
     statuses = [probe.status for probe in answered(life.probes, "/startupz")]
 
     assert all(f"pid {life.holder}" in text and "step 'before'" in text for text in waiting), waiting
-    assert waiting
+    assert {1} == {text.count(", for ") for text in waiting}, waiting
     assert all("step migrate" in text for text in at_work), at_work
     assert at_work
     assert sorted(statuses, reverse=True) == statuses

@@ -88,7 +88,7 @@ def eat_inside(group: Path) -> int:
 def test_real_oom_kill() -> None:
     """A process that the OOM killer took is counted in the group where it was."""
     count = "import os, sys; open(sys.argv[1] + '/cgroup.procs', 'w').write(str(os.getpid()))\n"
-    count += "from launcher.limits.oom import oom_kills; print(oom_kills())"
+    count += "from launcher.limits.oom import read_oom; print(read_oom().kills)"
     environ = {**os.environ, "PYTHONPATH": str(Path(launcher.__file__).parents[1])}
     with nested_groups("memory") as (outer, inner):
         (outer / "memory.limit_in_bytes").write_text(str(100 * MIB))

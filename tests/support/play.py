@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from launcher.limits.oom import OomCounts
 from launcher.scoreboard import Board, Slot, Stage
 from launcher.serving.evidence import Evidence
-from launcher.serving.pool.deaths import OomCounter
 from launcher.serving.pool.decisions import Pool
+from launcher.serving.pool.killings import OomCounter
 from launcher.serving.pool.voice import Voice
 from launcher.serving.rules import Rules
 
@@ -136,7 +137,7 @@ def playing() -> Iterator[Play]:
     play = Play()
     rules = Rules(workers=4, graceful_timeout_s=8, restart_intensity=5)
     board = Board.create()
-    play.pool = Pool(rules, board, play, Voice(), OomCounter(lambda: play.ooms), clock=lambda: play.now)
+    play.pool = Pool(rules, board, play, Voice(), OomCounter(lambda: OomCounts(play.ooms)), clock=lambda: play.now)
     play.run(BOOT_S + 1)
     assert play.ready == 4
     yield play

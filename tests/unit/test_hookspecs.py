@@ -122,6 +122,24 @@ def test_a_plugin_may_need_a_file(write: Write, monkeypatch: pytest.MonkeyPatch)
     assert ([], ["of_a"], ["of_a"]) == (without, found(unused=True), found())
 
 
+def test_a_plugin_may_need_one_of_several(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file or a variable that is not empty: one of them is enough."""
+    folder = write(oo_a='launcher_only_with = ("oo.toml", "$OO_URL")\ndef launcher_event(event): ...')
+    monkeypatch.chdir(folder)
+
+    def is_found() -> bool:
+        return [one.target for one in hook_plugins(["oo_a"], folder)][:1] == ["oo_a"]
+
+    monkeypatch.setenv("OO_URL", " ")
+    without = is_found()
+    monkeypatch.setenv("OO_URL", "https://192.0.2.1/")
+    with_variable = is_found()
+    monkeypatch.delenv("OO_URL")
+    (folder / "oo.toml").touch()
+
+    assert (False, True, True) == (without, with_variable, is_found())
+
+
 def test_functions_are_taken_by_name_or_by_mark(write: Write) -> None:
     """The mark is for its options; fewer arguments than the hook's are fine; dictionaries of kinds are not hooks."""
     write(

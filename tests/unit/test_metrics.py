@@ -135,12 +135,16 @@ def test_memory() -> None:
     """What is private is summed, what is shared is there once; what is not known is not told."""
     found = by_name()
     unlimited = by_name(replace(NOW, status=STATUS | {"memory": {"used_bytes": 1, "limit_bytes": None}}))
+    alone = by_name(replace(NOW, status=STATUS | {"pid": WORKER["pid"]}))  # one uvicorn: server and worker
 
     assert {("", "arbiter"): 10, ("", "monitor"): 10, ("", "workers"): 30} == values(
         found["launcher_memory_private_bytes"]
     )
     assert {("", "arbiter"): 3, ("", "monitor"): 3, ("", "workers"): 4} == values(found["launcher_memory_shared_bytes"])
     assert {("",): 20} == values(found["launcher_memory_headroom_bytes"])
+    assert {("", "arbiter"): 0, ("", "monitor"): 10, ("", "workers"): 30} == values(
+        alone["launcher_memory_private_bytes"]
+    )
     assert set() == {f"launcher_memory_{name}_bytes" for name in ("limit", "budget", "headroom")} & unlimited.keys()
 
 
@@ -217,6 +221,23 @@ def test_what_was_heard_outlives_the_monitor(board: Board) -> None:
         second.lock_waited_s,
     )
     assert (first.deaths, 1) == (third.deaths, third.reloads)
+
+
+def test_losses_by_slot_have_an_end(board: Board) -> None:
+    """They outlive the monitor; with more slots than there is room for, the other counts do."""
+    view = View(board)
+    notes = Notes(view)
+    view.deaths["oom"], view.lost[3] = 3, 2
+    notes.keep()
+    few = View(board)
+    Notes(few)
+    view.lost.update(dict.fromkeys(range(256), 1000))
+    notes.keep()
+    many = View(board)
+    Notes(many)
+
+    assert ({"oom": 3}, {3: 2}) == (few.deaths, few.lost)
+    assert ({"oom": 3}, {}) == (many.deaths, many.lost)
 
 
 def test_notes_have_an_end(board: Board) -> None:

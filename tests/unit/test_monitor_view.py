@@ -134,6 +134,25 @@ def test_what_happens_is_counted(scene: Scene) -> None:
     assert ({"migrate": 3.5}, 0.25) == (scene.view.steps, scene.view.lock_waited_s)
 
 
+def test_deaths_are_counted_by_slot(scene: Scene) -> None:
+    """Whoever has the slot; one who was wanted to go is none; workers that were there before are known."""
+    (before,) = scene.serving(Stage.READY)
+    before.pid = 5
+    view = View(scene.board, lambda: scene.now)
+    for event in (
+        {"event": "launcher.worker_died", "pid": 5, "verdict": "oom"},
+        {"event": "launcher.worker_started", "pid": 6, "slot": 0},
+        {"event": "launcher.worker_started", "pid": 7, "slot": 1},
+        {"event": "launcher.worker_boot_failed", "pid": 6, "verdict": "boot-failed"},
+        {"event": "launcher.worker_stopped", "pid": 7},
+        {"event": "launcher.worker_died", "pid": 7, "verdict": "oom"},
+        {"event": "launcher.worker_died", "pid": 99, "verdict": "oom"},
+    ):
+        view.hear(event)
+
+    assert {0: 2} == view.lost
+
+
 @pytest.mark.parametrize(
     ("state", "told"),
     [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.limits.oom import oom_kills
+from launcher.limits.oom import OomCounts, OomReader, read_oom
 
 HOSTS = Path(__file__).parent / "hosts"
 
@@ -37,7 +37,7 @@ def recorded(name: str, root: Path) -> Path:
 )
 def test_recorded_hosts(name: str, kills: int | None, tmp_path: Path) -> None:
     """The number is that of the group that memory is counted in; where there is none it is None."""
-    assert kills == oom_kills(recorded(name, tmp_path))
+    assert kills == read_oom(recorded(name, tmp_path)).kills
 
 
 @pytest.mark.parametrize("content", ["", "oom_kill", "oom_kill many", "oom_kill -1", "\x00"])
@@ -46,7 +46,7 @@ def test_odd_files(tmp_path: Path, content: str) -> None:
     root = recorded("v2-docker", tmp_path)
     (root / "sys/fs/cgroup/memory.events").write_text(content)
 
-    assert oom_kills(root) is None
+    assert read_oom(root).kills is None
 
 
 def test_unreadable_file(tmp_path: Path) -> None:
@@ -55,11 +55,39 @@ def test_unreadable_file(tmp_path: Path) -> None:
     (root / "sys/fs/cgroup/memory.events").unlink()
     (root / "sys/fs/cgroup/memory.events").mkdir()
 
-    assert oom_kills(root) is None
+    assert read_oom(root).kills is None
+
+
+def test_read_again_and_again(tmp_path: Path) -> None:
+    """The file that had them is read; what comes to lie elsewhere is found, and what is gone is None."""
+    root = recorded("v2-docker", tmp_path)
+    events = root / "sys/fs/cgroup/memory.events"
+    reader = OomReader(root)
+    counts = [reader()]
+    events.write_text("oom 5\noom_kill 4\n")
+    counts.append(reader())
+    events.unlink()
+    counts.append(reader())
+    events.write_text("oom 6\noom_kill 5\n")
+    counts.append(reader())
+    source = "/sys/fs/cgroup/memory.events"
+
+    assert [OomCounts(3 + n, 4 + n, source=source) for n in (0, 1)] == counts[:2]
+    assert [OomCounts(), OomCounts(5, 6, source=source)] == counts[2:]
+
+
+@pytest.mark.parametrize("where", ["app.slice/app-web.slice/web.service", "app.slice"])
+def test_a_group_that_is_killed_as_one(where: str, tmp_path: Path) -> None:
+    """It is recognised, whether the own group says so or one above."""
+    root = recorded("v2-tighter-ancestor", tmp_path)
+    before = read_oom(root).group
+    (root / "sys/fs/cgroup" / where / "memory.oom.group").write_text("1\n")
+
+    assert (False, True) == (before, read_oom(root).group)
 
 
 def test_this_machine() -> None:
     """Here there is a number, or the machine does not tell."""
-    kills = oom_kills()
+    kills = read_oom().kills
 
     assert kills is None or kills >= 0

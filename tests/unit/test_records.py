@@ -101,6 +101,15 @@ def test_an_incident_is_what_a_report_says() -> None:
     assert {"signal": "SIGKILL"} == incident.wait_status
 
 
+def test_an_incident_may_be_no_death() -> None:
+    """A step that failed has no verdict, whether its report says so or says nothing."""
+    failed = {"id": "1", "at": "2026-01-02T03:04:05Z", "kind": "step-failed", "exit_code": 3}
+    incident = Incident.from_report(failed)
+
+    assert (None, 3) == (incident.verdict, incident.exit_code)
+    assert incident == Incident.from_report({**failed, "verdict": None})
+
+
 @pytest.mark.parametrize(
     "wrong", [{"schema": 2}, {"kind": "party"}, {"verdict": "bad"}, {"confidence": "?"}, {"id": ""}]
 )

@@ -99,9 +99,12 @@ def test_one_who_leaves() -> None:
 def test_server_and_monitor() -> None:
     """The processes beside the workers have rows of their own when the document has them."""
     costs = {"private_bytes": MIB, "shared_bytes": 0, "cpu_s": 1.0}
-    rows = worker_rows({**DOCUMENT, "arbiter": costs, "monitor": {"pid": 9, **costs}})
+    others = {"arbiter": costs, "monitor": {"pid": 9, **costs}, "plugin_host": {"pid": 8, **costs}}
+    rows = worker_rows({**DOCUMENT, **others})
+    alone = worker_rows({**worker(pid=7), **others})
 
-    assert [("server", "7"), ("monitor", "9")] == [row[:2] for row in rows[1:]]
+    assert [("server", "7"), ("monitor", "9"), ("plugins", "8")] == [row[:2] for row in rows[1:]]
+    assert [("monitor", "9"), ("plugins", "8")] == [row[:2] for row in alone[1:]]
     assert {len(COLUMNS)} == {len(row) for row in rows}
 
 
@@ -111,6 +114,14 @@ def test_the_summary() -> None:
 
     assert ["main:app (pid 7) · gunicorn · serving · 1 of 2 ready · 3 restarts · up 1m 40s"] == summary(DOCUMENT)
     assert summary({**DOCUMENT, "boot": boot})[1:] == ["step migrate, waiting for web-2 pid 1, for 1m 15s"]
+
+
+def test_what_plugins_find() -> None:
+    """A check that fails and a plugin that is not used have a line each: they may be why nothing is ready."""
+    checks = [{"name": "db", "ok": False, "detail": "no\x1banswer"}, {"name": "disk", "ok": True, "detail": ""}]
+    told = summary({**DOCUMENT, "plugins": {"checks": checks, "broken": {"module ops": "on purpose"}}})
+
+    assert ["check db failed: no?answer", "module ops: on purpose"] == told[1:]
 
 
 @pytest.mark.parametrize(("used", "full"), [(0, 0), (100, 10), (400, 40), (900, 40)])

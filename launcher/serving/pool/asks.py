@@ -11,15 +11,17 @@ from typing import Any
 
 from launcher.channel import Channel
 from launcher.errors import ExitCode
-from launcher.serving.pool.decisions import Pool
+from launcher.serving.pool.decisions import MOST_WORKERS, Pool
 from launcher.serving.pool.rolling import Answer
 
 
 def hear(pool: Pool, channel: Channel) -> None:
-    """Carry out everything that has been asked."""
+    """Carry out everything that has been asked, and hear what has become of reports."""
     for message in channel.receive():
         if "ask" in message:
             _carry_out(pool, message, _answer_to(channel, message.get("id")))
+        else:
+            pool.voice.hear(message)
 
 
 def _answer_to(channel: Channel, number: object) -> Answer:
@@ -33,6 +35,8 @@ def _carry_out(pool: Pool, message: Mapping[str, Any], answer: Answer) -> None:
     match message:
         case {"ask": "reload"}:
             pool.reload(answer)
+        case {"ask": "scale", "workers": int(workers)} if workers > MOST_WORKERS:
+            answer(ExitCode.USAGE, f"a pool has at most {MOST_WORKERS} workers")
         case {"ask": "scale", "workers": int(workers)} if workers > 0:
             pool.scale(workers, answer)
         case {"ask": "recycle", "pid": int(pid)}:

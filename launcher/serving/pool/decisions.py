@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable
 
 from launcher.errors import ExitCode, LauncherError
-from launcher.scoreboard import SLOTS, Board, BoardState, SlotState, Stage
+from launcher.scoreboard import SLOTS, Board, BoardState, Stage
 from launcher.serving.evidence import Evidence
-from launcher.serving.pool.deaths import OomCounter, Verdict, ending, judge
+from launcher.serving.pool.deaths import Death
 from launcher.serving.pool.hands import Hands
 from launcher.serving.pool.hangs import Hangs, strike
+from launcher.serving.pool.inquests import Inquests
+from launcher.serving.pool.killings import Killings, OomCounter
 from launcher.serving.pool.members import Intent, Member, Members
 from launcher.serving.pool.obituaries import Obituaries
 from launcher.serving.pool.restarts import Restarts
@@ -26,6 +28,7 @@ from launcher.serving.pool.voice import Voice
 from launcher.serving.rules import Rules
 from launcher.serving.workers.haste import Asked
 
+MOST_WORKERS = SLOTS // 2  # each has room for its replacement beside it
 _BUSY_S, _IDLE_S = 0.05, 1.0  # between two turns of the loop
 _LIFETIME_JITTER = 0.1  # of the longest life: workers that started together are not replaced together
 
@@ -47,7 +50,7 @@ class Pool:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin without workers; `step` starts them."""
-        self.rules, self.board, self.hands, self.voice, self.oom = rules, board, hands, voice, oom
+        self.rules, self.board, self.hands, self.voice = rules, board, hands, voice
         self.wanted = rules.workers
         self.generation = 1
         self.members = Members()
@@ -61,6 +64,7 @@ class Pool:
         self._started = 0
         self._pause = _BUSY_S
         self.obituaries = Obituaries(voice)
+        self.inquests = Inquests(self.obituaries, Killings(oom, lambda: self.members))
         self._waiting: list[tuple[int, Answer]] = []
 
     # What the loop does.
@@ -72,9 +76,10 @@ class Pool:
         for member in self.members:
             self._observe(member)
             self._check_hang(member)
+        self.inquests.look(self)
         if self.stopping is not None:
             self.stopping.step(self, self.now)
-        else:
+        elif not self.inquests.open:  # for a tenth of a second: whether to give up depends on it, and how long to pause
             self._keep_up()
         self._publish()
 
@@ -86,34 +91,16 @@ class Pool:
     def died(self, pid: int, status: int) -> Member | None:
         """Take note of a worker that was reaped with this wait status; None for other children: no concern of ours."""
         if (member := self.members.find(pid)) is None:
+            self.inquests.other(pid, status)
             return None
         self.now = self.clock()
         self._observe(member)
         self.members.remove(pid)
-        state, written = member.slot.read(), member.evidence.read()
-        verdict = judge(member, status, self.oom)
-        member.evidence.close()
-        member.slot.free()
-        self._record(member, status, verdict, state, written)
+        death = Death.of(member, status, self.now)
+        self.inquests.take(self, death)
         if self.stopping is None:
-            how = ", ".join(f"{name} {value}" for name, value in ending(status).items())
-            self.rolling.member_died(self, member, f"the new worker could not start ({how})", written)
+            self.rolling.member_died(self, member, f"the new worker could not start ({death.how})", death.written)
         return member
-
-    def _record(self, member: Member, status: int, verdict: Verdict, state: SlotState, written: str) -> None:
-        if verdict is Verdict.STOPPED:
-            self.obituaries.stopped(member, status, written)
-            return
-        self.board.restarts += 1
-        if not member.ready:
-            pause = self.restarts.boot_failed(self.now)
-            self.obituaries.boot_failed(member, status, verdict, state, written, pause)
-            return
-        if verdict is Verdict.OOM:
-            self.restarts.killed_for_memory(self.now)
-        elif verdict is not Verdict.HANG:
-            self.restarts.died(self.now)
-        self.obituaries.lost(member, status, verdict, state, written, self.now)
 
     # What people and the monitor ask for.
 
@@ -126,7 +113,7 @@ class Pool:
 
     def scale(self, wanted: int, answer: Answer = no_answer) -> None:
         """Have so many workers, at least one; `answer` is called when so many are ready."""
-        wanted = min(max(1, wanted), SLOTS // 2)
+        wanted = min(max(1, wanted), MOST_WORKERS)
         if self.stopping is not None:
             answer(ExitCode.BUG, "the pool stops")
             return
@@ -175,15 +162,11 @@ class Pool:
         try:
             return self.hands.can_start()
         except LauncherError as error:
-            self._could_not_start(error.message, error.detail, self.restarts.nothing_boots(self.now))
+            self.obituaries.could_not_start(error.message, error.detail, self.restarts.nothing_boots(self.now))
             self.rolling.cannot_start(self, error.message, error.detail)
         except OSError as error:
-            self._could_not_start(str(error), "", self.restarts.boot_failed(self.now))
+            self.obituaries.could_not_start(str(error), "", self.restarts.boot_failed(self.now))
         return False
-
-    def _could_not_start(self, because: str, exception: str, pause: float) -> None:
-        facts = {"exception": exception} if exception else {}
-        self.voice.warn("launcher.worker_not_started", because=because, again_in_s=round(pause, 1), **facts)
 
     def start_worker(self) -> Member | None:
         """Start a worker; None: the system, or a hook of the user's, would not (said, and tried again later)."""
@@ -198,7 +181,7 @@ class Pool:
             if evidence is not None:
                 evidence.close()
             slot.free()
-            self._could_not_start(str(error), "", self.restarts.boot_failed(self.now))
+            self.obituaries.could_not_start(str(error), "", self.restarts.boot_failed(self.now))
             return None
         slot.pid = pid
         member = Member(pid, slot, evidence, self.generation, self._started, self.now)
@@ -237,6 +220,7 @@ class Pool:
     def _check_hang(self, member: Member) -> None:
         if member.doomed is None and (found := self.hangs.hanging(member, self.now)):
             intent, silent = found
+            member.silent_s = silent
             member.intent = intent if member.intent is None else member.intent
             stage = "draining" if member.leaving is not None else member.stage.name.lower()
             self.voice.warn("launcher.worker_hung", pid=member.pid, stage=stage, silent_s=round(silent, 1))
@@ -247,7 +231,7 @@ class Pool:
     def _keep_up(self) -> None:
         ready, booting = len(self.members.serving), len(self.members.booting)
         if (end := self.restarts.giving_up(self.now, ready=ready, booting=booting)) is not None:
-            self.voice.warn("launcher.pool_gave_up", because=end.because, code=int(end.code))
+            self.obituaries.gave_up(end)
             self._begin_to_stop(Stopping(until=self.now, code=end.code))
             return
         self.rolling.step(self)
@@ -274,7 +258,12 @@ class Pool:
             answer(*((ExitCode.OK, "") if wanted == self.wanted else (ExitCode.BUG, "another number was asked for")))
 
     def _next_pause(self) -> float:
-        if self.stopping is not None or self.members.booting or any(member.intent for member in self.members):
+        if (
+            self.stopping is not None
+            or self.inquests.busy
+            or self.members.booting
+            or any(member.intent for member in self.members)
+        ):
             return _BUSY_S
         short = len(self.members.active) < self.wanted
         if (short or self.rolling.busy or self._waiting) and self.restarts.resumes_at > self.now:

@@ -65,3 +65,8 @@ def strike(member: Member, now: float, send: Callable[[int, int], None]) -> None
         member.blow += 1
         if number != STACKS or member.stage > Stage.FORKED:  # before, it has no handler, and would only die of it
             send(member.pid, number)
+
+
+def was_killed_by_us(member: Member) -> bool:
+    """Tell whether it has got our SIGKILL: of one that dies of another before, nobody knows whose it was."""
+    return member.blow >= len(_BLOWS)

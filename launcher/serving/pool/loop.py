@@ -11,18 +11,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from launcher.limits.oom import oom_kills
+from launcher.limits.oom import OomReader
 from launcher.log import log
 from launcher.notify import Notifier
 from launcher.serving import metrics_files
 from launcher.serving.certificates import CertificateWatch
 from launcher.serving.crossed import Crossed
+from launcher.serving.incidents import Incidents
 from launcher.serving.kept_monitor import KeptMonitor
 from launcher.serving.pool.alarm import Alarm
 from launcher.serving.pool.asks import hear
-from launcher.serving.pool.deaths import OomCounter
 from launcher.serving.pool.decisions import Pool
 from launcher.serving.pool.hands import Hands
+from launcher.serving.pool.killings import OomCounter
 from launcher.serving.pool.voice import Voice
 from launcher.serving.rules import Rules
 
@@ -40,6 +41,7 @@ class Loop:
     notifier: Notifier
     certificates: CertificateWatch
     monitor: KeptMonitor
+    incidents: Incidents
     metrics: Path | None = None  # prometheus_client's folder
     _faults: int = 0
     _fault_said: float = 0.0
@@ -50,7 +52,8 @@ class Loop:
 
     def wait(self) -> None:
         """Sleep until something happens or is due."""
-        self.alarm.wait(min(self.pool.pause_s(), self.monitor.due_in_s()), *self.monitor.watched())
+        due_in_s = min(self.pool.pause_s(), self.monitor.due_in_s(), self.incidents.outbox.due_in_s())
+        self.alarm.wait(due_in_s, *self.monitor.watched())
 
     def turn(self) -> None:
         """Do what is due. A fault in one part keeps none of the others from its work.
@@ -59,6 +62,7 @@ class Loop:
         """
         self._sound(self._hear)
         self._sound(self.monitor.look)
+        self._sound(self.incidents.outbox.look)
         self._sound(self._look_at_certificates)
         if self._sound(self.pool.step):
             self.notifier.watchdog()
@@ -94,6 +98,7 @@ class Loop:
         member = self.pool.died(pid, status)
         if member is None:
             self.monitor.ended(pid, status)
+            self.incidents.ended(pid, status)
         elif self.metrics is not None:
             metrics_files.mark_dead(self.metrics, member.slot.index)
 
@@ -137,7 +142,12 @@ def make_loop(crossed: Crossed, rules: Rules, hands: Hands, certificates: Sequen
     """Return the loop of this process with a pool that has no workers yet; call it in the main thread."""
     monitor = KeptMonitor(crossed.monitor)
     monitor.board.arbiter_pid = os.getpid()
-    pool = Pool(rules, monitor.board, hands, Voice(monitor.channel), OomCounter(oom_kills))
+    incidents = Incidents(crossed.incidents, monitor.channel)
+    oom = OomCounter(OomReader())
+    voice = Voice(monitor.channel, incidents)
+    pool = Pool(rules, monitor.board, hands, voice, oom)
+    if oom.now.group:
+        voice.warn("launcher.oom_group_set", because="one kill for memory takes the server and all its workers at once")
     if metrics := metrics_files.metrics_folder():
         metrics_files.wipe(metrics)
     return Loop(
@@ -146,5 +156,6 @@ def make_loop(crossed: Crossed, rules: Rules, hands: Hands, certificates: Sequen
         notifier=crossed.notifier,
         certificates=CertificateWatch(certificates),
         monitor=monitor,
+        incidents=incidents,
         metrics=metrics,
     )

@@ -37,6 +37,8 @@ class Member:
     quick: bool = False
     doomed: float | None = None  # since when it is being killed
     blow: int = 0  # how far that has come
+    silent_s: float = 0.0  # for how long it had been silent by then
+    had_children: bool = False  # processes of its own, whenever somebody looked
 
     @property
     def stage(self) -> Stage:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from launcher.errors import ExitCode
+from launcher.incidents.outbox import DELIVERED_WITHIN_S, KEPT_WITHIN_S
 from launcher.scoreboard import BoardState
 from launcher.serving.pool.members import Intent
 from launcher.serving.workers.haste import Asked
@@ -33,6 +34,7 @@ class Stopping:
     leaving: bool = False
     asked: Asked = field(default_factory=Asked)
     _published: bool = False
+    _gone_at: float | None = None  # since when there is no worker any more
 
     def step(self, pool: Pool, now: float) -> None:
         """Do what can be done now."""
@@ -41,9 +43,26 @@ class Stopping:
             pool.board.state = BoardState.DRAINING
         if not self.leaving and now >= self.until:
             self._leave(pool)
-        if self.leaving and not len(pool.members):
+        if self.leaving and not len(pool.members) and self._told(pool, now):
             pool.board.state = BoardState.STOPPED
             pool.outcome = self.code
+
+    def _told(self, pool: Pool, now: float) -> bool:
+        """Tell whether all that died are judged, and the reports of them where they belong; not for long it is not."""
+        if pool.inquests.busy:
+            return False
+        if self._gone_at is None:
+            self._gone_at = now
+            pool.obituaries.tell_alike()
+        if (incidents := pool.voice.incidents) is None:
+            return True
+        waiting, patience_s = incidents.outbox.unkept, KEPT_WITHIN_S
+        if self.code is not ExitCode.OK:  # nobody is in a hurry, and the plugins are to know
+            waiting, patience_s = incidents.outbox.pending, DELIVERED_WITHIN_S
+        if waiting and not self.quick and now - self._gone_at < patience_s:
+            return False
+        incidents.finish()
+        return True
 
     def hasten(self, pool: Pool, now: float, because: str, *, quick: bool) -> None:
         """Somebody has lost patience: end the delay, or the grace when that is what we are in."""

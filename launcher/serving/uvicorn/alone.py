@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,13 @@ from typing import TYPE_CHECKING, Any
 from launcher.errors import ExitCode
 from launcher.scoreboard import BoardState, Stage
 from launcher.serving.crossed import Crossed
+from launcher.serving.incidents import Incidents
 from launcher.serving.kept_monitor import KeptMonitor
 from launcher.serving.log_lines import reopen_files
 from launcher.serving.metrics_files import metrics_folder, wipe
 from launcher.serving.orphans import Orphans
+from launcher.serving.pool.voice import Voice
+from launcher.serving.uvicorn.own_end import reported
 from launcher.serving.workers.pulse import Pulse
 from launcher.serving.workers.server import PoolServer
 
@@ -37,13 +41,14 @@ class Alone(PoolServer):
         """Serve for nobody's pool."""
         super().__init__(config, None, crossed.rules)
         self._notifier, self._monitor = crossed.notifier, monitor
+        self._voice = Voice(monitor.channel)
         self._orphans = Orphans()
         self._stopping = False
         self._due = 0.0
         board = monitor.board
         board.arbiter_pid, board.wanted, board.generation = os.getpid(), 1, 1
         board.heartbeat = float("inf")  # nothing turns while the application is imported: that has a probe of its own
-        self.slot = board.slot(0)
+        self.noted_in = self.slot = board.slot(0)
         self.slot.clear(generation=1, number=1)
         self.slot.pid = os.getpid()
         self.slot.stage = Stage.IMPORTING
@@ -56,6 +61,8 @@ class Alone(PoolServer):
         if self.started:
             self.slot.stage, self._monitor.board.state = Stage.READY, BoardState.SERVING
             self._notifier.ready("ready")
+            took_s = round(time.monotonic() - self.slot.forked_at, 3)
+            self._voice.say("launcher.worker_ready", pid=os.getpid(), slot=0, boot_s=took_s)
 
     async def on_tick(self, counter: int) -> bool:
         """Do what is done ten times a second."""
@@ -64,6 +71,7 @@ class Alone(PoolServer):
             self._stopping = True
             self._monitor.board.state = BoardState.DRAINING
             self._notifier.stopping()
+            self._voice.say("launcher.pool_draining", because="asked", delay_s=self.rules.drain_delay_s)
         self._own_pulse.tick()
         if (now := time.monotonic()) >= self._due:
             self._due = now + _EVERY_S
@@ -103,7 +111,10 @@ def serve_alone(config: Config, sockets: list[socket.socket], crossed: Crossed) 
     monitor = KeptMonitor(crossed.monitor)
     try:
         server = Alone(config, crossed, monitor)
-        server.run(sockets)
+        with reported(Incidents(crossed.incidents, monitor.channel), server.slot):
+            server.run(sockets)
+            if not server.started:
+                sys.exit(ExitCode.NEVER_READY)
     finally:
         monitor.end()
-    return ExitCode.OK if server.started else ExitCode.NEVER_READY
+    return ExitCode.OK

@@ -44,11 +44,15 @@ _log = logging.getLogger("uvicorn.error")
 
 
 class PoolServer(Server):
-    """uvicorn's server. `life` is None when it is a process of its own, with no arbiter above it."""
+    """uvicorn's server. `life` is None when it is a process of its own, with no arbiter above it.
+
+    noted_in: the slot in which requests are noted, if any.
+    """
 
     def __init__(self, config: Config, life: Life | None, rules: Rules) -> None:
         super().__init__(config)
         self.life, self.rules = life, rules
+        self.noted_in: Slot | None = life.slot if life else None
         self._pulse = Pulse(life.slot) if life else None
         self._own_health: OwnHealth | None = None
         self._leave_at: float | None = None  # by itself: when the drain delay is over
@@ -75,11 +79,10 @@ class PoolServer(Server):
             if not self.config.loaded:
                 self.config.load()
         app: Any = self.config.loaded_app  # uvicorn's own types name each message
-        slot = self.life.slot if self.life else None
         with self._booting():
-            self.config.loaded_app = cast("Any", wrapped(app, slot, Lifespan(), rules=self.rules))
-            if self.life and self.rules.health_worker:
-                self._own_health = own_health(self.rules.health_worker, self.life.slot)
+            self.config.loaded_app = cast("Any", wrapped(app, self.noted_in, Lifespan(), rules=self.rules))
+            if self.noted_in and self.rules.health_worker:
+                self._own_health = own_health(self.rules.health_worker, self.noted_in)
         await super().serve(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

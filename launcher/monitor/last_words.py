@@ -1,0 +1,117 @@
+"""What is left to read when all of us are killed at once?
+
+Where one kill for memory takes the whole container nobody can tell afterwards, so it is written ahead: in the
+platform's termination log at each change of state, and in the marker that the next run looks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from launcher.monitor.crashes import Crashes, title_of
+from launcher.monitor.samples import Samples
+from launcher.monitor.view import View
+
+if TYPE_CHECKING:
+    from launcher.incidents.last_run import LastRun
+    from launcher.incidents.termination import TerminationLog
+
+SEEN_EVERY_S = 10.0
+_MOST_EVIDENCE = 5  # of the last incident
+
+
+class LastWords:
+    """Writes them. `hear` and `look` have to be called with each event, and about once a second."""
+
+    def __init__(self, plan: Mapping[str, Any], view: View, crashes: Crashes, samples: Samples) -> None:
+        """Find in `plan` where to write."""
+        given = plan.get("incidents") or {}
+        self._plan, self._view, self._crashes, self._samples = plan, view, crashes, samples
+        self._log: TerminationLog | None = None
+        self._last_run: LastRun | None = None
+        if given.get("termination_log"):
+            from launcher.incidents.termination import TerminationLog  # its memory only where there is one
+
+            self._log = TerminationLog(Path(given["termination_log"]))
+        if crashes.folder is not None:
+            from launcher.incidents.last_run import LastRun  # as above
+            from launcher.limits.oom import OomReader
+
+            self._last_run, self._oom = LastRun(crashes.folder), OomReader()
+        self._code: int | None = None
+        self._due = 0.0
+
+    def begin(self) -> None:
+        """Leave the marker of this run; report the end of the one before if it was none that it should have been."""
+        if self._last_run is None:
+            return
+        # Without the application's name, which is known later than this: then a monitor that is started again would
+        # leave another marker. The folder tells as much.
+        facts = {"launcher_pid": int(self._plan["parent"]), "cwd": self._plan.get("cwd", ""), **self._seen()}
+        if (report := self._last_run.begin(facts)) is not None:
+            report["app"] = report["app"] or str(self._plan.get("app", ""))
+            path = self._crashes.take(report)
+            _say(self._plan, id=report["id"], kind=report["kind"], title=report["title"], path=str(path or ""))
+
+    def hear(self, message: Mapping[str, Any]) -> None:
+        """Take note of what happens; `launcher.server_ended` is the end that should be."""
+        if "event" not in message and "incident" not in message:
+            return
+        ended = message.get("event") == "launcher.server_ended"
+        if ended:
+            code = message.get("code")
+            self._code = code if isinstance(code, int) else 0
+            if self._last_run is not None:
+                self._last_run.end()
+        self._write()
+        if ended:
+            self._crashes.say({"ended": True})
+
+    def look(self) -> None:
+        """Write what has changed without an event; now and then that we live."""
+        self._write()
+        if self._last_run is not None and self._view.clock() >= self._due:
+            self._due = self._view.clock() + SEEN_EVERY_S
+            self._last_run.seen(**self._seen())
+
+    def _write(self) -> None:
+        if self._log is not None:
+            self._log.write(last_words(self._view, self._crashes.last, self._code))
+
+    def _seen(self) -> dict[str, Any]:
+        group = self._samples.group(self._view.facts.get("memory") or self._plan.get("memory") or {})
+        oom, memory = self._oom(), {"samples": [], "group": group}
+        return {"workers_ready": self._view.ready, "oom_kill": oom.kills, "oom_group": oom.group, "memory": memory}
+
+
+def last_words(view: View, incident: Mapping[str, Any], code: int | None) -> str:
+    """Return the text of the termination log: how far it is, and the last incident. `code`: it has ended with it."""
+    lines = [f"asgi-launcher: {_state(view, code)}"]
+    if incident:
+        lines.append(f"last incident: {title_of(incident)}")
+        evidence = incident.get("evidence")
+        lines += [f"  {sentence}" for sentence in (evidence if isinstance(evidence, list) else [])[:_MOST_EVIDENCE]]
+    return "\n".join(lines)
+
+
+def _state(view: View, code: int | None) -> str:
+    if code is not None:
+        return f"gave up, exit code {code}" if code else "stopped"
+    if view.has_server:
+        doing = {"booting": "starting", "serving": "serving", "draining": "draining"}[view.state]
+        return f"{doing}, {view.ready} of {view.wanted} workers ready"
+    boot = view.boot
+    what = [f"step {boot.step}"] if boot.step else []
+    what += [f"waiting for {boot.waiting_for}"] if boot.waiting_for else []
+    return ", ".join(["booting", *what])
+
+
+def _say(plan: Mapping[str, Any], **facts: object) -> None:
+    # Here, since the way to it costs memory that is not needed while all is well.
+    from launcher.log import configure_child, log
+
+    if not log.configured:
+        configure_child(plan)
+    log.warning("launcher.incident_reported", **facts)

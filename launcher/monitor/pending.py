@@ -1,0 +1,140 @@
+"""Which reports has no plugin taken yet?
+
+A file beside each, `<id>.pending`, so that the monitor after us, or the next run, tells them again. Several launchers
+may have one folder: whose a file is, is told by a second file that its owner keeps locked as long as it lives, since a
+pid says nothing where containers share a volume.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+_SUFFIX = ".pending"
+_OWNER = ".reporter-"
+_MOST_BYTES = 1 << 16
+
+
+class Pending:
+    """The files of one monitor. Nothing here raises: without them the reports of a run are told in this run only."""
+
+    def __init__(self, folder: Path | None, cwd: str) -> None:
+        """Keep them in `folder`. `cwd`: of the application: what another one has left there is not ours to tell."""
+        self._folder, self._key = folder, f"{zlib.crc32(cwd.encode(errors='replace')):08x}"
+        self._owner = os.urandom(6).hex()
+        self._lock: int | None = None
+        self._names: set[str] = set()
+
+    def note(self, number: str, taken_by: Sequence[str]) -> None:
+        """Write down which plugins have taken the report `number` so far."""
+        if self._folder is None:
+            return
+        self._names.add(number)
+        content = json.dumps({"of": self._key, "owner": self._owner, "taken_by": list(taken_by)})
+        path = self._folder / f"{number}{_SUFFIX}"
+        half = self._folder / f".{number}{_SUFFIX}"
+        with contextlib.suppress(OSError):
+            self._show_life(self._folder)
+            with open(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
+                file.write(content)
+            half.replace(path)
+
+    def done(self, number: str) -> None:
+        """Every plugin has taken it."""
+        if self._folder is None:
+            return
+        self._names.discard(number)
+        with contextlib.suppress(OSError):
+            (self._folder / f"{number}{_SUFFIX}").unlink()
+        if not self._names:
+            self._lie_down(self._folder)
+
+    def left(self) -> dict[str, list[str]]:
+        """Take over what a monitor of this application that is no more has left: id -> plugins that have it."""
+        if self._folder is None:
+            return {}
+        with contextlib.suppress(OSError):
+            return dict(sorted(self._adopted(self._folder)))
+        return {}
+
+    def _adopted(self, folder: Path) -> Iterator[tuple[str, list[str]]]:
+        names = os.listdir(folder)  # noqa: PTH208 - names are what is looked at
+        owners = {name.removeprefix(_OWNER) for name in names if name.startswith(_OWNER)}
+        notes = [name for name in names if name.endswith(_SUFFIX) and not name.startswith(".")]
+        told = {owner for name in notes if (owner := self._read(folder / name).get("owner", ""))}
+        for owner in (owners | told) - {self._owner}:
+            with _end_of(folder / f"{_OWNER}{owner}") as has_ended:
+                if has_ended:
+                    yield from self._of(owner, folder, notes)
+
+    def _of(self, owner: str, folder: Path, notes: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+        """Yield what `owner` has left, ours from now on; what there is no report for any more is removed."""
+        for name in notes:
+            found = self._read(folder / name)  # again: who looked at the same time may have been quicker
+            if found.get("owner") != owner or found.get("of") != self._key:
+                continue
+            number = name.removesuffix(_SUFFIX)
+            taken_by = [str(who) for who in found.get("taken_by", ())]
+            if (folder / f"{number}.json").exists():
+                self.note(number, taken_by)
+                yield number, taken_by
+            else:
+                (folder / name).unlink(missing_ok=True)
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        try:
+            with path.open("rb") as file:
+                found = json.loads(file.read(_MOST_BYTES))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _show_life(self, folder: Path) -> None:
+        if self._lock is None:
+            self._lock = os.open(folder / f"{_OWNER}{self._owner}", os.O_RDWR | os.O_CREAT, 0o600)
+            _is_locked(self._lock)
+
+    def _lie_down(self, folder: Path) -> None:
+        if self._lock is not None:
+            with contextlib.suppress(OSError):
+                (folder / f"{_OWNER}{self._owner}").unlink()
+            os.close(self._lock)
+            self._lock = None
+
+
+@contextlib.contextmanager
+def _end_of(path: Path) -> Iterator[bool]:
+    """Yield whether the owner of this file has ended, nobody else being told so meanwhile; then remove it."""
+    try:
+        fd = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        yield True
+        return
+    except OSError:  # another user's
+        yield False
+        return
+    try:
+        has_ended = _is_locked(fd)
+        yield has_ended
+        if has_ended:
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(fd)
+
+
+def _is_locked(fd: int) -> bool:
+    """Tell whether the lock of a file is ours now; True also where files cannot be locked: better twice than never."""
+    try:
+        import fcntl
+
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (OSError, ImportError):
+        return True
+    return True

@@ -1,0 +1,101 @@
+"""Which incident has which plugin still to be told?
+
+By its id: what it says is read where it is kept when its turn comes. It is told to each plugin host anew, until every
+plugin that listens has taken it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+Send = Callable[[Mapping[str, Any]], bool]
+
+MOST = 200  # more than are kept on disk
+_MOST_BYTES = 60_000  # of a report, so that a message of the channel has room for it
+
+
+class Book(Protocol):
+    """Who has the reports."""
+
+    def find(self, number: str) -> Mapping[str, Any] | None:
+        """Return a report."""
+
+    def noted(self, number: str, taken_by: Sequence[str]) -> None:
+        """Keep in mind who has taken it."""
+
+    def delivered(self, number: str) -> None:
+        """Everybody has."""
+
+
+class Telling:
+    """What has to be told. lost: how many were given up, since too many waited."""
+
+    def __init__(self, book: Book) -> None:
+        """Tell what is in `book`."""
+        self._book = book
+        self._waiting: dict[str, list[str]] = {}  # id -> who has taken it
+        self._told: set[str] = set()  # to the present host
+        self.lost = 0
+
+    def __len__(self) -> int:
+        """Return how many are not taken yet."""
+        return len(self._waiting)
+
+    def add(self, number: str, taken_by: Sequence[str] = ()) -> None:
+        """Have one told to everybody but those who have it."""
+        self._waiting[number] = list(taken_by)
+        self._book.noted(number, taken_by)
+        while len(self._waiting) > MOST:
+            self.lost += 1
+            self._end(next(iter(self._waiting)))
+
+    def anew(self) -> None:
+        """Begin with another host, which has heard nothing yet."""
+        self._told.clear()
+
+    def tell(self, send: Send) -> None:
+        """Tell what this host has not heard, as much as it has room for."""
+        for number in [number for number in self._waiting if number not in self._told]:
+            report = self._book.find(number)
+            if report is None:  # there were so many that it had to make room
+                self.lost += 1
+                self._end(number)
+            elif send({"incident": _fitting(report), "not": self._waiting[number]}):
+                self._told.add(number)
+            else:
+                return
+
+    def taken(self, number: str, who: str, listeners: Collection[str]) -> None:
+        """Take note of who has it; `listeners`: who is to have it."""
+        if (taken_by := self._waiting.get(number)) is not None and who not in taken_by:
+            taken_by.append(who)
+            if not self._settle(number, listeners):
+                self._book.noted(number, taken_by)
+
+    def unfit(self, number: str) -> None:
+        """Give up on what the host can tell nobody."""
+        if number in self._waiting:
+            self._end(number)
+
+    def settle(self, listeners: Collection[str]) -> None:
+        """End what all who listen have taken: perhaps nobody listens any more."""
+        for number in list(self._waiting):
+            self._settle(number, listeners)
+
+    def _settle(self, number: str, listeners: Collection[str]) -> bool:
+        if all(who in self._waiting[number] for who in listeners):
+            self._end(number)
+            return True
+        return False
+
+    def _end(self, number: str) -> None:
+        del self._waiting[number]
+        self._told.discard(number)
+        self._book.delivered(number)
+
+
+def _fitting(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    from launcher.incidents.report import fitted  # its memory only once there is something to tell
+
+    return fitted(report, _MOST_BYTES)
