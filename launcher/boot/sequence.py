@@ -242,6 +242,7 @@ def server_command(
             graceful_timeout_s=plan.graceful_timeout.value,
             wrap_app=tuple(of_workers(hooks)),
             health_worker=settings.monitor.health_worker,
+            origins={name: said.origin for name, said in settings.origins.items()},
             metrics_by_status=settings.monitor.metrics_by_status,
             environ=environ,
         )

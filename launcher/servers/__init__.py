@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+from launcher.origin import Origin
 from launcher.settings.topics import HttpSettings, LogSettings, PoolSettings
 
 __all__ = ["Listener", "Server", "ServerCommand", "ServerPlan"]
@@ -42,6 +43,7 @@ class ServerPlan:
     health_worker: str | None = None
     metrics_by_status: bool = False
     environ: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, Origin] = field(default_factory=dict)  # of what somebody has set, by the setting's name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

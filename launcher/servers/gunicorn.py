@@ -32,6 +32,17 @@ from launcher.settings.gunicorn_conventions import NAMES
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - no file of ours: gunicorn makes and unlinks its own
 _MOUNTS = Path("/proc/self/mounts")
 _LAUNCHERS = "the launcher has the sockets: give it --bind, --host, --port, --uds or --fd"
+# What HUP may change, with the setting's name. Not what the start has decided with: preloading, logs, grace and delay.
+_READ_AGAIN = {
+    "--timeout": "worker_timeout",
+    "--keep-alive": "keep_alive",
+    "--max-requests": "max_requests",
+    "--max-requests-jitter": "max_requests_jitter",
+    "--forwarded-allow-ips": "forwarded_allow_ips",
+    "--root-path": "root_path",
+    "--certfile": "ssl_certfile",
+    "--keyfile": "ssl_keyfile",
+}
 _SAME_PROCESS = "the server has to stay this process"
 _REFUSED = {
     "--bind": _LAUNCHERS,
@@ -126,6 +137,7 @@ def _found_by_gunicorn(plan: ServerPlan) -> set[str]:
     origins = {
         "--workers": pool.workers.origin if pool.workers and pool.workers.value == plan.workers else None,
         "--worker-class": pool.worker_class.origin if pool.worker_class else None,
+        **{option: plan.origins.get(setting) for option, setting in _READ_AGAIN.items()},
     }
     return {name for name, origin in origins.items() if origin is not None and _is_gunicorns(origin)}
 

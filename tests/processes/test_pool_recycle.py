@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 from typing import TYPE_CHECKING
 
 from support.pool import APP, asking, both_servers, each_pool, start_pool
@@ -10,6 +11,22 @@ from support.pool import APP, asking, both_servers, each_pool, start_pool
 if TYPE_CHECKING:
     from support.projects import MakeProject
     from support.spawning import Launch
+
+
+def test_hup_takes_what_gunicorns_file_says_now(launch: Launch, project: MakeProject) -> None:
+    """Of gunicorn.conf.py not only the workers are read again, but also `max_requests`."""
+    folder = project({"main.py": APP, "gunicorn.conf.py": "max_requests = 100000\n"})
+    pool = start_pool(launch, folder, "gunicorn")
+    pool.ready(2)
+    (folder / "gunicorn.conf.py").write_text("max_requests = 5\n")
+    pool.tell(signal.SIGHUP)
+    pool.seen("pool_reloaded")
+    for _ in range(20):
+        pool.asked()
+    (recycled, *_) = pool.seen("worker_recycled")
+
+    assert "max-requests" == recycled["because"]
+    assert pool.end() == 0
 
 
 @each_pool

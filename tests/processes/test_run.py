@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import signal
@@ -47,7 +48,11 @@ launcher_servers = {{"stand-in": StandIn}}
 def descriptors(pid: int) -> set[str]:
     """Return what the descriptors from 3 up lead to, without numbers."""
     links = [link for link in Path(f"/proc/{pid}/fd").iterdir() if int(link.name) > 2]
-    return {str(link.readlink()).partition(":[")[0] for link in links}
+    found = set()
+    for link in links:
+        with contextlib.suppress(FileNotFoundError):  # closed in the meantime
+            found.add(str(link.readlink()).partition(":[")[0])
+    return found
 
 
 @linux_only
