@@ -33,7 +33,7 @@ from launcher.hook_plugins import HookPlugin, hook_plugins
 from launcher.incidents.outbox import DELIVERED_WITHIN_S, Outbox
 from launcher.incidents.report import new_report
 from launcher.incidents.store import Store
-from launcher.incidents.termination import TerminationLog
+from launcher.incidents.termination import MOST_BYTES, TerminationLog
 from launcher.log import log
 from launcher.redact import redact
 
@@ -159,7 +159,10 @@ def _write_last_words(start: Start, error: BaseException) -> None:
     lines = [f"asgi-launcher: {'stopped' if stopped else f'gave up, exit code {int(_code(error))}'}: {_text(error)}"]
     if isinstance(error, LauncherError):
         lines += [f"try: {error.cure}"] if error.cure else []
-        lines += [f"| {line}" for line in redact(error.detail).splitlines()[-_LINES_OF_LAST_WORDS:]]
+        said = [f"| {line}" for line in redact(error.detail).splitlines()[-_LINES_OF_LAST_WORDS:]]
+        while said and len("\n".join([*lines, *said]).encode(errors="replace")) >= MOST_BYTES:
+            del said[0]  # what it said last tells most
+        lines += said
     TerminationLog(Path(path)).write("\n".join(lines))
 
 

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from launcher.boot.context import Context
 from launcher.boot.sockets import close_listeners
@@ -87,9 +88,16 @@ class Start:
         return self.context.release_so_far if self.context is not None else ""
 
     def say_doubts(self) -> None:
-        """Say that reports will be in memory only, as long as it can be changed."""
+        """Say that reports will be in memory only, or nothing in the termination log, as long as it can be changed."""
         if self.told_in["because"]:
             log.warning("launcher.crash_folder_refused", because=self.told_in["because"])
+        if self.settings.incidents.termination_log is not None:
+            from launcher.incidents.termination import TerminationLog  # where one was named
+
+            words = TerminationLog(Path(self.told_in["termination_log"]))
+            words.write("asgi-launcher: booting")
+            if words.because:
+                log.warning("launcher.termination_log_refused", because=words.because)
 
     def crossing(self, command: ServerCommand) -> ServerCommand:
         """Let the server keep the monitor and the reports. One by a plugin that takes no handover cannot."""

@@ -7,6 +7,7 @@ what steers a terminal: it is shown as `?`.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -46,8 +47,8 @@ def show_one(report: Report, *, as_json: bool) -> None:
 
 def row(report: Report) -> tuple[str, ...]:
     """Return a report as a row of COLUMNS."""
-    at, merged = _text(report, "at"), report.get("merged")
-    more = f" (and {merged} like it)" if merged else ""
+    at = _text(report, "at")
+    more = f" (and {_text(report, 'merged')} like it)" if report.get("merged") else ""
     return (
         _text(report, "id"),
         f"{at[:_SECOND]}Z" if at[_SECOND:] else at,
@@ -84,27 +85,28 @@ def _report(report: Report) -> Iterator[str]:
     yield ", ".join(filter(None, (_text(report, "kind"), _text(report, "verdict"), _text(report, "confidence"))))
     names = ("exit_code", "app", "release", "host", "launcher_pid")
     yield ", ".join(f"{name.replace('_', ' ')} {said}" for name in names if (said := _text(report, name)))
-    if restarts := report.get("restarts_in_window"):
-        yield f"deaths within the window of the crash loop: {restarts}"
-    if merged := report.get("merged"):
-        yield f"{merged} like it have no report of their own"
+    if report.get("restarts_in_window"):
+        yield f"deaths within the window of the crash loop: {_text(report, 'restarts_in_window')}"
+    if report.get("merged"):
+        yield f"{_text(report, 'merged')} like it have no report of their own"
 
 
 def _process(report: Report) -> Iterator[str]:
     names = ("pid", "slot", "number", "generation", "stage")
     known = [f"{name} {said}" for name in names if (said := _text(report, name))]
-    age = [f"{human_seconds(round(float(report['age_s']), 1))} old"] if known and report.get("age_s") else []
+    age_s = _number(report, "age_s")
+    age = [f"{human_seconds(round(age_s, 1))} old"] if known and age_s else []
     yield ", ".join([*known, *age])
     yield " ".join(_pairs(report.get("wait_status")))
 
 
 def _requests(report: Report) -> Iterator[str]:
     for one in _entries(report, "in_flight"):
-        age = one.get("age_s")
-        since = f" for {age:.1f} s" if isinstance(age, int | float) else ""
+        age_s = _number(one, "age_s")
+        since = f" for {age_s:.1f} s" if age_s is not None else ""
         yield f"{_text(one, 'method')} {_text(one, 'path')}{since}"
-    if more := report.get("more_in_flight"):
-        yield f"{more} more"
+    if report.get("more_in_flight"):
+        yield f"{_text(report, 'more_in_flight')} more"
 
 
 def _memory(report: Report) -> Iterator[str]:
@@ -154,5 +156,14 @@ def _pairs(value: object) -> list[str]:
 
 
 def _bytes(entry: Mapping[str, Any], name: str) -> str:
+    value = _number(entry, name)
+    return human_bytes(int(value)) if value is not None else "?"
+
+
+def _number(entry: Mapping[str, Any], name: str) -> float | None:
+    """Return what can be counted with; None for anything else, such as an integer of hundreds of digits."""
     value = entry.get(name)
-    return human_bytes(int(value)) if isinstance(value, int | float) else "?"
+    try:
+        return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    except OverflowError:
+        return None

@@ -26,6 +26,7 @@ SEEN_EVERY_S = 10.0
 SILENT_S = 60.0  # six times missed: longer than a monitor needs to come back
 _SAID = ("workers_ready", "oom_kill", "oom_group", "memory")
 _MOST_BYTES = 1 << 16
+_NO_MARKER = (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError)
 
 
 class LastRun:
@@ -59,7 +60,7 @@ class LastRun:
             name = f"{of_app}{_hash(own, 'boot_id', 'pids', 'launcher_pid', 'start')}.json"
             gone = self._gone(self.folder, re.compile(rf"{of_app}[0-9a-f]{{8}}\.json"), own, but=name)
             self._leave(self.folder / name, own)
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except _NO_MARKER as error:
             self.because = f"{self.folder} takes no marker: {getattr(error, 'strerror', None) or error}"
             return None
         return _report(gone, own) if gone else None
@@ -113,6 +114,8 @@ class LastRun:
             own["started_at"] = min(own["started_at"], before.get("started_at", own["started_at"]))
             _overwrite(fd, own)
         except BaseException:
+            if not os.fstat(fd).st_size:  # the disk is full: each run would leave another one
+                path.unlink(missing_ok=True)
             os.close(fd)
             raise
         self._fd, self._path, self._marker = fd, path, own
@@ -122,7 +125,7 @@ class LastRun:
         found = []
         for name in os.listdir(folder):  # noqa: PTH208 - names are what is compared
             if name != but and names.fullmatch(name):
-                with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # a file that is no marker
+                with contextlib.suppress(*_NO_MARKER):  # what is in it is another's
                     found += self._taken(folder / name, own)
         return sorted(found, key=lambda marker: float(marker["last_seen"]))
 
@@ -131,17 +134,17 @@ class LastRun:
             free, marker = _lock(fd), _marker(fd)
             same = all(marker[name] == own[name] for name in ("app", "cwd"))
             # No link: another launcher, which began at the same time, has reported it.
-            if not free or not same or not os.fstat(fd).st_nlink or self._lives(marker, own):
+            if not same or not os.fstat(fd).st_nlink or self._lives(marker, own, free=free):
                 return []
-            float(marker["started_at"]), float(marker["last_seen"])
-            path.unlink()
+            _report([marker], own)  # raises for what cannot be told
+            path.unlink()  # raises for all but one of those who look at the same time
         return [marker]
 
-    def _lives(self, marker: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
-        """Tell whether it may live, its lock being free."""
-        if _sees(marker, own):
+    def _lives(self, marker: Mapping[str, Any], own: Mapping[str, Any], *, free: bool) -> bool:
+        """Tell whether it may live. free: nobody has its lock, which its monitor has a little longer than it lives."""
+        if _sees(marker, own) and (free or own["pids"]):
             return bool(marker["start"]) and self._start(int(marker["launcher_pid"])) == marker["start"]
-        return marker["host"] != own["host"] and abs(self._now() - float(marker["last_seen"])) < SILENT_S
+        return not free or (marker["host"] != own["host"] and abs(self._now() - float(marker["last_seen"])) < SILENT_S)
 
     def _start(self, pid: int) -> str:
         """Return when the process was started, in the kernel's ticks; "" when it has ended.

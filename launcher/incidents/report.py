@@ -247,7 +247,7 @@ def _short_texts(report: dict[str, Any], _excess: int) -> None:
         if isinstance(value, str):
             report[key] = _short(value)
     report["memory"] = {}
-    report["versions"] = {key: _short(value) for key, value in report["versions"].items()}
+    report["versions"] = {key: _short(str(value)) for key, value in report["versions"].items()}
 
 
 def _short(text: str) -> str:

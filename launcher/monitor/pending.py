@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +20,9 @@ from typing import Any
 _SUFFIX = ".pending"
 _OWNER = ".reporter-"
 _MOST_BYTES = 1 << 16
+_MOST_NAMES = 2000  # characters of those who have taken it: they are sent with the report
+_OWNER_ID = re.compile(r"[0-9a-f]{12}", re.ASCII)  # part of the name of a file
+_NOT_A_LINK_OR_PIPE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 class Pending:
@@ -40,7 +45,8 @@ class Pending:
         half = self._folder / f".{number}{_SUFFIX}"
         with contextlib.suppress(OSError):
             self._show_life(self._folder)
-            with open(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
+            half.unlink(missing_ok=True)  # of a monitor that was killed while it wrote
+            with open(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
                 file.write(content)
             half.replace(path)
 
@@ -66,8 +72,8 @@ class Pending:
         names = os.listdir(folder)  # noqa: PTH208 - names are what is looked at
         owners = {name.removeprefix(_OWNER) for name in names if name.startswith(_OWNER)}
         notes = [name for name in names if name.endswith(_SUFFIX) and not name.startswith(".")]
-        told = {owner for name in notes if (owner := self._read(folder / name).get("owner", ""))}
-        for owner in (owners | told) - {self._owner}:
+        told = {self._read(folder / name).get("owner", "") for name in notes}
+        for owner in filter(_OWNER_ID.fullmatch, (owners | told) - {self._owner}):
             with _end_of(folder / f"{_OWNER}{owner}") as has_ended:
                 if has_ended:
                     yield from self._of(owner, folder, notes)
@@ -79,7 +85,7 @@ class Pending:
             if found.get("owner") != owner or found.get("of") != self._key:
                 continue
             number = name.removesuffix(_SUFFIX)
-            taken_by = [str(who) for who in found.get("taken_by", ())]
+            taken_by = found["taken_by"]
             if (folder / f"{number}.json").exists():
                 self.note(number, taken_by)
                 yield number, taken_by
@@ -88,11 +94,11 @@ class Pending:
 
     def _read(self, path: Path) -> dict[str, Any]:
         try:
-            with path.open("rb") as file:
-                found = json.loads(file.read(_MOST_BYTES))
+            with open(os.open(path, os.O_RDONLY | _NOT_A_LINK_OR_PIPE), "rb") as file:  # noqa: PTH123 - a descriptor
+                found = json.loads(file.read(_MOST_BYTES)) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else {}
         except (OSError, ValueError, RecursionError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return found if _is_note(found) else {}
 
     def _show_life(self, folder: Path) -> None:
         if self._lock is None:
@@ -107,11 +113,20 @@ class Pending:
             self._lock = None
 
 
+def _is_note(found: object) -> bool:
+    """Tell whether this is what `note` writes."""
+    match found:
+        case {"of": str(), "owner": str(), "taken_by": list(names)}:
+            return all(isinstance(who, str) for who in names) and len(json.dumps(names)) <= _MOST_NAMES
+        case _:
+            return False
+
+
 @contextlib.contextmanager
 def _end_of(path: Path) -> Iterator[bool]:
     """Yield whether the owner of this file has ended, nobody else being told so meanwhile; then remove it."""
     try:
-        fd = os.open(path, os.O_RDWR)
+        fd = os.open(path, os.O_RDWR | _NOT_A_LINK_OR_PIPE)
     except FileNotFoundError:
         yield True
         return

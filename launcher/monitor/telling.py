@@ -13,6 +13,7 @@ Send = Callable[[Mapping[str, Any]], bool]
 
 MOST = 200  # more than are kept on disk
 _MOST_BYTES = 60_000  # of a report, so that a message of the channel has room for it
+_UNFIT = (TypeError, ValueError, KeyError, AttributeError, RecursionError)
 
 
 class Book(Protocol):
@@ -57,11 +58,11 @@ class Telling:
     def tell(self, send: Send) -> None:
         """Tell what this host has not heard, as much as it has room for."""
         for number in [number for number in self._waiting if number not in self._told]:
-            report = self._book.find(number)
-            if report is None:  # there were so many that it had to make room
+            report = _fitting(self._book.find(number))
+            if report is None:
                 self.lost += 1
                 self._end(number)
-            elif send({"incident": _fitting(report), "not": self._waiting[number]}):
+            elif send({"incident": report, "not": self._waiting[number]}):
                 self._told.add(number)
             else:
                 return
@@ -95,7 +96,12 @@ class Telling:
         self._book.delivered(number)
 
 
-def _fitting(report: Mapping[str, Any]) -> Mapping[str, Any]:
-    from launcher.incidents.report import fitted  # its memory only once there is something to tell
+def _fitting(report: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return what fits into a message; None when there were so many that it had to make room, or it is no report."""
+    from launcher.incidents.report import fitted, size_bytes  # its memory only once there is something to tell
 
-    return fitted(report, _MOST_BYTES)
+    try:
+        fit = fitted(report, _MOST_BYTES) if report is not None else None
+        return fit if fit is not None and size_bytes(fit) <= _MOST_BYTES else None
+    except _UNFIT:  # a file that somebody else has put there
+        return None

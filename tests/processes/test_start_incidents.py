@@ -31,6 +31,8 @@ SECRETS = ("geheim", "s3cret")
 FAILS = """
 import sys
 print("the first line")
+for _ in range(20):
+    print("a long line " * 30)
 print("to postgresql://app:geheim@db/orders, password=s3cret")
 print("the last line")
 sys.exit(3)
@@ -167,8 +169,8 @@ def test_being_told_to_stop_is_no_incident(launch: Launch, project: MakeProject)
 
 
 def test_a_folder_that_takes_nothing(launch: Launch, project: MakeProject) -> None:
-    """It is said at the start and of the report, whose exit code stays."""
-    folder = failing(project, head='crash_dir = "/proc/crashes"\n')
+    """It is said at the start and of the report, whose exit code stays; so it is of a termination log."""
+    folder = failing(project, head='crash_dir = "/proc/crashes"\ntermination_log = "/proc/words"\n')
     launched = started(launch, folder)
     code = launched.wait()
     said = launched.event("launcher.crash_folder_refused") or {}
@@ -176,6 +178,7 @@ def test_a_folder_that_takes_nothing(launch: Launch, project: MakeProject) -> No
 
     assert 10 == code
     assert "/proc/crashes" in said["because"]
+    assert "/proc/words" in (launched.event("launcher.termination_log_refused") or {})["because"]
     assert ("step-failed", "", "warning") == (reported["kind"], reported["path"], reported["level"])
     assert "/proc/crashes" in reported["because"]
 

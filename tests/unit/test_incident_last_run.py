@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import math
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from launcher.incidents.last_run import SEEN_EVERY_S, SILENT_S, LastRun
+from support.pool import linux_only
 from support.waiting import until
 
 if TYPE_CHECKING:
@@ -248,12 +252,48 @@ def test_what_is_no_marker_is_left_alone(tmp_path: Path, content: str) -> None:
     assert (None, [path]) == (begin(tmp_path), markers(tmp_path))
 
 
+WRONG: list[dict[str, Any]] = [{"last_seen": math.inf}, {"started_at": 1e300}, {"memory": [1]}, {"x": "DEEP"}]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=[next(iter(one)) for one in WRONG])
+def test_what_cannot_be_told_is_left_alone(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    """And hides nothing: the marker beside it is told."""
+    path = left_behind(tmp_path, **wrong)
+    path.write_text(path.read_text(encoding="utf-8").replace('"DEEP"', "[" * 20_000), encoding="utf-8")
+    left_behind(tmp_path)
+
+    assert (os.getpid(), [path]) == ((begin(tmp_path) or {})["launcher_pid"], markers(tmp_path))
+
+
+@linux_only
+def test_one_whose_monitor_still_ends_is_found(tmp_path: Path) -> None:
+    """The monitor holds the lock for a moment after its launcher was killed; that launcher is seen to be gone."""
+    with left_behind(tmp_path).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+        assert os.getpid() == (begin(tmp_path) or {})["launcher_pid"]
+
+
 def test_one_that_was_killed_while_it_wrote_is_found(tmp_path: Path) -> None:
     """Behind the new words stands the end of longer ones that were there before."""
     path = left_behind(tmp_path)
     path.write_text(path.read_text(encoding="utf-8") + '\nold": 1}\n', encoding="utf-8")
 
     assert os.getpid() == (begin(tmp_path) or {})["launcher_pid"]
+
+
+@linux_only
+def test_a_full_disk_keeps_no_half_of_a_marker(tmp_path: Path) -> None:
+    """There is a reason, and no empty file that each further run would add to."""
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, most[1]))
+    try:
+        run = LastRun(tmp_path)
+        run.begin({"launcher_pid": os.getpid(), "cwd": str(tmp_path)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
+
+    assert (True, []) == (bool(run.because), markers(tmp_path))
 
 
 def test_it_never_raises(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import Counter
 from dataclasses import dataclass, field
@@ -238,16 +239,50 @@ def test_pending_without_a_folder_is_nothing(tmp_path: Path) -> None:
         pending.done("r1")
 
 
+NO_NOTES: list[dict[str, Any]] = [{"owner": ["x"]}, {"owner": "a\0b"}, {"taken_by": 5}, {"taken_by": ["w" * 3000]}]
+
+
+@pytest.mark.parametrize("wrong", NO_NOTES, ids=["list", "null", "number", "long"])
+def test_what_is_no_note_is_left_alone(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    """Whoever has put it there: the notes beside it are taken over."""
+    first = Pending(kept(tmp_path, "r1", "r2"), "/app")
+    for number in ("r1", "r2"):
+        first.note(number, ["ops"])
+    path = tmp_path / "r2.pending"
+    path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
+    os.close(first._lock or -1)  # noqa: SLF001 - as the kernel does at the end of its process
+
+    assert {"r1": ["ops"]} == Pending(tmp_path, "/app").left()
+
+
+def test_a_note_that_is_a_pipe_or_a_link(tmp_path: Path) -> None:
+    """Nobody waits for who writes into the one; what the other leads to is neither read nor written."""
+    (tmp_path / "file").write_text("mine")
+    for name in ("r1.pending", ".r2.pending"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / ".r3.pending").symlink_to(tmp_path / "file")
+    pending = Pending(kept(tmp_path, "r1", "r2", "r3"), "/app")
+    left = pending.left()
+    for number in ("r2", "r3"):
+        pending.note(number, ["ops"])
+
+    assert ({}, "mine") == (left, (tmp_path / "file").read_text())
+    assert [["ops"]] * 2 == [
+        json.loads((tmp_path / f"{name}.pending").read_text())["taken_by"] for name in ("r2", "r3")
+    ]
+
+
 @dataclass
 class Book:
     """The reports of `Telling`."""
 
     delivered_: list[str] = field(default_factory=list)
     without: set[str] = field(default_factory=set)
+    strange: dict[str, Any] = field(default_factory=dict)
 
     def find(self, number: str) -> Mapping[str, Any] | None:
         """Return a report, unless it has been removed."""
-        return None if number in self.without else {"id": number, "stacks": ""}
+        return None if number in self.without else {"id": number, "stacks": "", **self.strange}
 
     def noted(self, number: str, taken_by: Sequence[str]) -> None:
         """Do nothing."""
@@ -296,6 +331,33 @@ def test_too_many_and_removed_ones_are_given_up() -> None:
 
     assert (4, ["r0", "r1", "r2", "r5"]) == lost
     assert (MOST - 1, 0) == (before, len(telling))
+
+
+@pytest.mark.parametrize("strange", [{"stacks": 5, "x": "y" * 70_000}, {"x": ["y"] * 70_000}], ids=["shape", "size"])
+def test_what_is_no_report_is_in_nobodys_way(strange: dict[str, Any]) -> None:
+    """A file that somebody else has put there, which no message could hold, is given up."""
+    book = Book(strange=strange)
+    telling = Telling(book)
+    telling.add("r1")
+    telling.tell(lambda _: True)
+
+    assert (["r1"], 0, 1) == (book.delivered_, len(telling), telling.lost)
+
+
+STEERS = "\x1b[31m"
+WRONG_NUMBERS: tuple[Any, ...] = (STEERS, math.inf, 10**400, [1], None)
+
+
+@pytest.mark.parametrize("wrong", WRONG_NUMBERS, ids=[type(one).__name__ for one in WRONG_NUMBERS])
+def test_a_report_that_somebody_else_has_written(wrong: Any) -> None:
+    """It is shown, and steers no terminal, whatever stands in the place of a number."""
+    names = ("age_s", "pid", "merged", "restarts_in_window", "more_in_flight", "at")
+    sample = {"private_bytes": wrong, "shared_bytes": wrong, "age_s": wrong}
+    memory = {"samples": [sample], "group": {"usage_bytes": wrong, "limit_bytes": wrong}, "counters": {"x": wrong}}
+    report = dict.fromkeys(names, wrong) | {"stage": "ready", "memory": memory, "in_flight": [{"age_s": wrong}]}
+    shown = [*crash_page.row(report), *(line for _, lines in crash_page.page(report) for line in lines)]
+
+    assert [] == [text for text in shown if "\x1b" in text]
 
 
 def test_the_last_words(scene: Scene) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 from launcher.redact import redact
 from launcher.scoreboard import Slot
 
+_MOST = 2000  # characters of a message: the slot keeps a tenth, and masking takes the longer the more there are
+
 
 def remember(slot: Slot) -> None:
     """Begin to keep records of this process in `slot`; a factory that is there already makes them, as before."""
@@ -31,4 +33,4 @@ def _line(record: logging.LogRecord) -> str:
         text = record.getMessage()
     except Exception:  # noqa: BLE001 - arguments that do not fit their message: logging itself will say so
         text = str(record.msg)
-    return redact(f"{record.levelname} {record.name}: {text}")
+    return redact(f"{record.levelname} {record.name}: {text[:_MOST]}")
