@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from launcher.incidents.store import Store
@@ -24,9 +24,9 @@ _MOST_DESCRIPTORS = 1 << 16  # a container's limit may be a thousand million, an
 class Aside:
     """Stands before a store with a folder."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, fork: Callable[[], int] = os.fork) -> None:
         """Have reports written to `store`."""
-        self._store = store
+        self._store, self._fork = store, fork
         self._waiting: deque[Mapping[str, Any]] = deque(maxlen=_MOST)
         self._writer: int | None = None
 
@@ -46,6 +46,7 @@ class Aside:
     def finish(self, patience_s: float) -> None:
         """Wait until all is written, no longer than that. For the end of a server, which reaps nobody any more."""
         until = time.monotonic() + patience_s
+        self._begin()  # what could not be begun before: there may be processes again
         while self._writer is not None and time.monotonic() < until:
             try:
                 pid, status = os.waitpid(self._writer, os.WNOHANG)
@@ -61,7 +62,7 @@ class Aside:
             return
         reports = list(self._waiting)
         try:
-            pid = os.fork()
+            pid = self._fork()
         except OSError:  # no more processes: the next death, or the end, tries again
             return
         self._waiting.clear()

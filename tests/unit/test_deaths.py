@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
+from launcher.inflight import InFlight
 from launcher.scoreboard import Board, Stage
 from launcher.serving.evidence import Evidence
 from launcher.serving.pool.deaths import Death, Judgement, judge
@@ -119,3 +121,14 @@ def test_evidence_that_cannot_be_read(died: MakeDeath) -> None:
     member = died(0).member
 
     assert "" == Death.of(member, EXITED_7, 1.0).written
+
+
+def test_a_request_that_ended_between_the_verdict_and_the_death(died: MakeDeath) -> None:
+    """What was under way when it was found to hang is what is named, unless something is under way at the end."""
+    first = died(int(signal.SIGABRT), intent=Intent.HANG)
+    request = InFlight("GET", "/blocks", 9.0)
+    seen = replace(first.state, in_flight=(request,), more_requests=1)
+    second = died(int(signal.SIGABRT), intent=Intent.HANG, seen=seen)
+
+    assert () == first.state.in_flight
+    assert ((request,), 1) == (second.state.in_flight, second.state.more_requests)

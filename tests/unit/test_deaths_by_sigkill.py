@@ -23,7 +23,7 @@ from support.play import BOOT_S, Play, playing
 from support.waiting import until
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="there is a /proc")
-WORKERS = (101, 102, 103)
+WORKERS = (9000101, 9000102, 9000103)  # beyond the largest pid of Linux, 2**22: /proc is looked at
 
 
 @dataclass
@@ -74,56 +74,56 @@ def bench() -> Iterator[Bench]:
 
 def test_a_counter_that_did_not_move(bench: Bench) -> None:
     """It was killed, certainly, at once; and nothing is said of memory."""
-    bench.kill(101)
+    bench.kill(9000101)
     judged, stranger = bench.look()
 
-    assert ("killed", "certain", (5, 5)) == (judged[101].verdict, judged[101].confidence, judged[101].kills)
-    assert "memory" not in f"{judged[101].said} {judged[101].evidence}"
+    assert ("killed", "certain", (5, 5)) == (judged[9000101].verdict, judged[9000101].confidence, judged[9000101].kills)
+    assert "memory" not in f"{judged[9000101].said} {judged[9000101].evidence}"
     assert stranger is None
 
 
 def test_a_counter_that_moved(bench: Bench) -> None:
     """It was the kernel, certainly; said when nobody else has died in the same moment."""
     bench.count(1)
-    bench.kill(101)
+    bench.kill(9000101)
     early, _ = bench.look()
     judged, stranger = bench.look(WINDOW_S)
 
     assert {} == early
-    assert ("oom", "certain", (5, 6)) == (judged[101].verdict, judged[101].confidence, judged[101].kills)
+    assert ("oom", "certain", (5, 6)) == (judged[9000101].verdict, judged[9000101].confidence, judged[9000101].kills)
     assert stranger is None
 
 
 def test_two_deaths_and_one_count(bench: Bench) -> None:
     """Each may be the one: probable, and the evidence says of how many, and of which."""
-    bench.kill(101)
+    bench.kill(9000101)
     bench.count(1)
     bench.look()
-    bench.kill(102)
+    bench.kill(9000102)
     judged, _ = bench.look(WINDOW_S)
 
-    assert {101, 102} == judged.keys()
+    assert {9000101, 9000102} == judged.keys()
     for judgement in judged.values():
         assert ("oom", "probable") == (judgement.verdict, judgement.confidence)
-        assert "1 of these 2 deaths: 101, 102" in " ".join(judgement.evidence)
+        assert "1 of these 2 deaths: 9000101, 9000102" in " ".join(judgement.evidence)
 
 
 def test_two_deaths_before_and_after_the_count(bench: Bench) -> None:
     """Whoever was dead before it was counted was killed by somebody else."""
-    bench.kill(101)
+    bench.kill(9000101)
     first, _ = bench.look()
     bench.count(1)
-    bench.kill(102)
+    bench.kill(9000102)
     second, _ = bench.look()
     second, _ = bench.look(WINDOW_S)
 
-    assert ("killed", "oom", "certain") == (first[101].verdict, second[102].verdict, second[102].confidence)
+    assert ("killed", "oom", "certain") == (first[9000101].verdict, second[9000102].verdict, second[9000102].confidence)
 
 
 def test_two_deaths_and_two_counts(bench: Bench) -> None:
     """Both are certain."""
     bench.count(2)
-    bench.kill(101, 102)
+    bench.kill(9000101, 9000102)
     bench.look()
     judged, _ = bench.look(WINDOW_S)
 
@@ -133,7 +133,7 @@ def test_two_deaths_and_two_counts(bench: Bench) -> None:
 def test_nobody_can_read_the_counter(bench: Bench) -> None:
     """Nobody knows: at the death, or before it, or when it has become smaller (another group)."""
     known = bench.counts
-    for pid, counts in ((101, OomCounts()), (102, known), (103, OomCounts(1, 1))):
+    for pid, counts in ((9000101, OomCounts()), (9000102, known), (9000103, OomCounts(1, 1))):
         bench.counts = counts
         bench.kill(pid)
         judged, _ = bench.look()
@@ -144,11 +144,11 @@ def test_nobody_can_read_the_counter(bench: Bench) -> None:
 def test_a_limit_above(bench: Bench) -> None:
     """With the group's own limit not met it was one above, and that is said."""
     bench.count(1, oom=0)
-    bench.kill(101)
+    bench.kill(9000101)
     bench.look()
     judged, _ = bench.look(WINDOW_S)
 
-    assert "one above" in judged[101].evidence[-1]
+    assert "one above" in judged[9000101].evidence[-1]
 
 
 def test_a_count_and_no_death(bench: Bench) -> None:
@@ -168,23 +168,43 @@ def test_a_count_and_no_death(bench: Bench) -> None:
 def test_more_counts_than_deaths(bench: Bench) -> None:
     """The worker's is certain, and the other one is told, too."""
     bench.count(2)
-    bench.kill(101)
+    bench.kill(9000101)
     bench.look()
     judged, stranger = bench.look(WINDOW_S)
 
-    assert ("oom", 1) == (judged[101].verdict, stranger and stranger.count)
+    assert ("oom", 1) == (judged[9000101].verdict, stranger and stranger.count)
 
 
 def test_a_worker_with_children(bench: Bench) -> None:
     """One of them may have been the kernel's choice: probable."""
     bench.members[1].had_children = True
     bench.count(1)
-    bench.kill(101)
+    bench.kill(9000101)
     bench.look()
     judged, _ = bench.look(WINDOW_S)
 
-    assert ("oom", "probable") == (judged[101].verdict, judged[101].confidence)
-    assert "child processes" in judged[101].evidence[-1]
+    assert ("oom", "probable") == (judged[9000101].verdict, judged[9000101].confidence)
+    assert "child processes" in judged[9000101].evidence[-1]
+
+
+@linux_only
+def test_a_worker_whose_child_came_and_went(bench: Bench) -> None:
+    """A child that its worker has collected may have been the kernel's choice; those of before count no more."""
+    me = bench.members[1]
+    subprocess.run([sys.executable, "-c", ""], check=True)
+    me.pid = os.getpid()
+    for _ in bench.members:
+        bench.look(1)
+    before = me.had_children
+    subprocess.run([sys.executable, "-c", ""], check=True)
+    bench.count(1)
+    bench.kill(9000101)
+    bench.look()
+    judged, _ = bench.look(WINDOW_S)
+
+    assert not before
+    assert ("oom", "probable") == (judged[9000101].verdict, judged[9000101].confidence)
+    assert "child processes" in judged[9000101].evidence[-1]
 
 
 @linux_only
@@ -194,14 +214,14 @@ def test_whoever_dies_slowly_is_waited_for(bench: Bench) -> None:
     until(lambda: procfs.ending(zombie.pid), "its end")
     bench.members[1].pid = zombie.pid
     bench.count(1)
-    bench.kill(101)
+    bench.kill(9000101)
     bench.look()
     waiting, _ = bench.look(1)
     judged, _ = bench.look(5)
     zombie.wait()
 
     assert {} == waiting
-    assert {101} == judged.keys()
+    assert {9000101} == judged.keys()
 
 
 @linux_only
@@ -229,6 +249,7 @@ def test_a_process_that_is_not_there() -> None:
     """Nothing is known of it, and nothing raised."""
     assert not procfs.ending(2**30)
     assert not procfs.has_children(2**30)
+    assert procfs.reaped(2**30) is None
 
 
 @pytest.fixture

@@ -197,6 +197,25 @@ def test_a_process_of_its_own_writes(tmp_path: Path) -> None:
     assert {report["id"] for report in reports} == {report["id"] for report in store.all()}
 
 
+def test_no_process_to_be_had(tmp_path: Path) -> None:
+    """What no process could be made for is written at the end, when there are processes again."""
+    store = Store(tmp_path / "crashes")
+    answers = iter([BlockingIOError("no more processes")])
+
+    def fork() -> int:
+        for refusal in answers:
+            raise refusal
+        return os.fork()
+
+    aside = Aside(store, fork)
+    aside.keep(report := new_report("crash", "a title"))
+    refused = store.all()
+    aside.finish(10)
+
+    assert [] == refused
+    assert [report["id"]] == [kept["id"] for kept in store.all()]
+
+
 def test_a_disk_that_hangs_holds_up_nobody(tmp_path: Path) -> None:
     """While the writer hangs the server goes on, and ends when it wants to."""
     held = Held(tmp_path / "crashes")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -69,6 +69,8 @@ class Death:
     def of(cls, member: Member, status: int, at: float) -> Death:
         """Read what is left of a worker; its slot and its evidence are free afterwards."""
         state = member.slot.read()
+        if member.seen is not None and not state.in_flight:
+            state = replace(state, in_flight=member.seen.in_flight, more_requests=member.seen.more_requests)
         try:
             written = member.evidence.read()
         except OSError:

@@ -220,7 +220,7 @@ class Pool:
     def _check_hang(self, member: Member) -> None:
         if member.doomed is None and (found := self.hangs.hanging(member, self.now)):
             intent, silent = found
-            member.silent_s = silent
+            member.silent_s, member.seen = silent, member.slot.read()
             member.intent = intent if member.intent is None else member.intent
             stage = "draining" if member.leaving is not None else member.stage.name.lower()
             self.voice.warn("launcher.worker_hung", pid=member.pid, stage=stage, silent_s=round(silent, 1))

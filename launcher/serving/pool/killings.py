@@ -153,7 +153,7 @@ class Killings:
 
     def _somebody_had_children(self) -> bool:
         for member in self.members():
-            member.had_children = member.had_children or procfs.has_children(member.pid)
+            _look_at_children(member, now=True)
         return any(one.had_children for one in (*self.members(), *(death.member for death in self._open)))
 
     def _look_for_children(self, now: float) -> None:
@@ -162,7 +162,18 @@ class Killings:
         if members and now - self._children_at >= _CHILDREN_EVERY_S:
             self._children_at, self._asked = now, self._asked + 1
             member = members[self._asked % len(members)]
-            member.had_children = member.had_children or procfs.has_children(member.pid)
+            _look_at_children(member)
+
+
+def _look_at_children(member: Member, *, now: bool = False) -> None:
+    """Note whether it has children, or has collected some since somebody looked; `now`: or ever, if nobody has.
+
+    What a worker runs while it is imported is no reason to doubt ever after.
+    """
+    reaped, before = procfs.reaped(member.pid), member.reaped
+    collected = reaped is not None and (now or before is not None) and reaped > (before or 0)
+    member.had_children = member.had_children or collected or procfs.has_children(member.pid)
+    member.reaped = reaped if member.ready else None
 
 
 def _counted(counter: OomCounter) -> str:

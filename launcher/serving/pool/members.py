@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from launcher.scoreboard import Slot, Stage
+from launcher.scoreboard import Slot, SlotState, Stage
 from launcher.serving.evidence import Evidence
 
 
@@ -38,7 +38,9 @@ class Member:
     doomed: float | None = None  # since when it is being killed
     blow: int = 0  # how far that has come
     silent_s: float = 0.0  # for how long it had been silent by then
+    seen: SlotState | None = None  # its slot by then: a signal may wake it, and it ends its request before it dies
     had_children: bool = False  # processes of its own, whenever somebody looked
+    reaped: int | None = None  # `launcher.serving.procfs.reaped`, when somebody last looked
 
     @property
     def stage(self) -> Stage:
