@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -24,6 +23,19 @@ from support.waiting import until
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="there is a /proc")
 WORKERS = (9000101, 9000102, 9000103)  # beyond the largest pid of Linux, 2**22: /proc is looked at
+
+PARENT = """
+import subprocess, sys, threading
+
+def carry_out(what):
+    program = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()" if what == "hold" else ""], stdin=subprocess.PIPE)
+    if what == "run":
+        program.wait()
+    print("done", flush=True)
+
+for line in sys.stdin:
+    threading.Thread(target=carry_out, args=(line.strip(),)).start()
+"""
 
 
 @dataclass
@@ -188,15 +200,15 @@ def test_a_worker_with_children(bench: Bench) -> None:
 
 
 @linux_only
-def test_a_worker_whose_child_came_and_went(bench: Bench) -> None:
+def test_a_worker_whose_child_came_and_went(bench: Bench, parent: Parent) -> None:
     """A child that its worker has collected may have been the kernel's choice; those of before count no more."""
-    me = bench.members[1]
-    subprocess.run([sys.executable, "-c", ""], check=True)
-    me.pid = os.getpid()
+    worker = bench.members[1]
+    parent.told("run")
+    worker.pid = parent.pid
     for _ in bench.members:
         bench.look(1)
-    before = me.had_children
-    subprocess.run([sys.executable, "-c", ""], check=True)
+    before = worker.had_children
+    parent.told("run")
     bench.count(1)
     bench.kill(9000101)
     bench.look()
@@ -225,24 +237,12 @@ def test_whoever_dies_slowly_is_waited_for(bench: Bench) -> None:
 
 
 @linux_only
-def test_children_of_any_thread_are_seen() -> None:
-    """This process has one as long as a thread of it runs a program."""
-    gate, begun = os.pipe(), threading.Event()
+def test_children_of_any_thread_are_seen(parent: Parent) -> None:
+    """A process has one as long as a thread of it runs a program."""
+    before = procfs.has_children(parent.pid)
+    parent.told("hold")
 
-    def run() -> None:
-        with subprocess.Popen(["cat"], stdin=gate[0]):
-            begun.set()
-
-    thread = threading.Thread(target=run)
-    before = procfs.has_children(os.getpid())
-    thread.start()
-    begun.wait(10)
-    during = procfs.has_children(os.getpid())
-    os.close(gate[1])
-    thread.join()
-    os.close(gate[0])
-
-    assert (False, True) == (before, during)
+    assert (False, True) == (before, procfs.has_children(parent.pid))
 
 
 def test_a_process_that_is_not_there() -> None:
@@ -250,6 +250,30 @@ def test_a_process_that_is_not_there() -> None:
     assert not procfs.ending(2**30)
     assert not procfs.has_children(2**30)
     assert procfs.reaped(2**30) is None
+
+
+class Parent:
+    """A process that starts others when it is told to. The tests' own has children that are none of ours."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        """Tell it over its pipes."""
+        self._process, self.pid = process, process.pid
+
+    def told(self, what: str) -> None:
+        """Have a thread of it run a program, to its end ("run") or not ("hold"); return when it has."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(f"{what}\n")
+        self._process.stdin.flush()
+        assert self._process.stdout.readline() == "done\n"
+
+
+@pytest.fixture
+def parent() -> Iterator[Parent]:
+    """Start one; what it holds ends with its pipe."""
+    words = [sys.executable, "-c", PARENT]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield Parent(process)
 
 
 @pytest.fixture
