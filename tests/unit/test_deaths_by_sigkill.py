@@ -28,7 +28,8 @@ PARENT = """
 import subprocess, sys, threading
 
 def carry_out(what):
-    program = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()" if what == "hold" else ""], stdin=subprocess.PIPE)
+    code = "import sys; sys.stdin.read()" if what == "hold" else ""
+    program = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
     if what == "run":
         program.wait()
     print("done", flush=True)
