@@ -86,7 +86,7 @@ def test_there_may_be_none(tmp_path: Path) -> None:
     """Then it is said why; a name that no path can be is no error either."""
     assert (None, "no folder of this user is there") == crash_folder({}, usual=[])
     assert crash_folder({}, usual=[Place(tmp_path / "nobody" / "here", ME)])[1].startswith(str(tmp_path))
-    assert crash_folder({}, tmp_path / "a\0b")[1].endswith("embedded null byte")
+    assert "embedded null" in crash_folder({}, tmp_path / "a\0b")[1]  # Pythons differ in the rest
 
 
 def test_the_environment_says_where(tmp_path: Path) -> None:
