@@ -120,7 +120,7 @@ class Witness:
         """Return pairs of runs (member and token of each) that lived together; the processes of one run are one."""
         return self._connection.execute(_OVERLAPS, [self.fleet]).fetchall()
 
-    def wait_runs(self, count: int, timeout_s: float = 30) -> list[Seen]:
+    def wait_runs(self, count: int, timeout_s: float = 50) -> list[Seen]:
         """Return the runs once there are so many."""
 
         def enough() -> list[Seen]:
