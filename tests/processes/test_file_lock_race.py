@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from support.projects import MakeProject
     from support.spawning import Spawner
 
+pytestmark = pytest.mark.race
+
 # Thirty at once; whoever is in makes a file that must not be there yet.
 RACE = """
 import random, sys

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from support.projects import MakeProject
     from support.spawning import Launch
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the guard's promise to daemons is Linux's")
+pytestmark = [
+    pytest.mark.race,
+    pytest.mark.skipif(sys.platform != "linux", reason="the guard's promise to daemons is Linux's"),
+]
 TOGETHER = 10
 STORMS = 12
 CONTENDERS = 4

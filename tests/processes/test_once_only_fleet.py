@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from support.launched import Launched
     from support.spawning import Launch, Spawner
 
+pytestmark = pytest.mark.race
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "fastapi-alembic"
 LEFT_BEHIND = shutil.ignore_patterns("__pycache__", ".*_cache", ".launcher", "*.db", "*.db-*")
 REVISIONS = ("0001_users", "0002_items", "0003_items_by_owner", "0004_seeded_items")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from support.projects import MakeProject
     from support.spawning import Launch
 
+pytestmark = pytest.mark.race
+
 STORM_S = float(os.environ.get("POOL_STORM_S", "6"))
 PER_SECOND = 1000 / 60
 WORKERS = 2

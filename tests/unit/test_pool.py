@@ -15,6 +15,8 @@ from launcher.errors import ExitCode, LauncherError
 from launcher.serving.rules import Rules
 from support.play import BOOT_S, Play, playing
 
+pytestmark = pytest.mark.race
+
 
 @pytest.fixture
 def play() -> Iterator[Play]:
