@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-import time
 from typing import Any, NoReturn
 
 from gunicorn.asgi.lifespan import LifespanManager, LifespanStartupFailed
@@ -88,15 +87,12 @@ class AsgiWorker(ASGIWorker):
             await self._shutdown()
         finally:
             beats.cancel()
+            self.pulse.tick()  # what the last requests have counted
 
     async def _beats(self) -> None:
         """Give signs of life; leave a boot when asked: nobody is connected yet."""
-        told = 0.0
         while True:
             self.pulse.tick()
-            if time.monotonic() - told >= 1:
-                told = time.monotonic()
-                self.notify()
             if self.life is not None and not self.servers and not self.closing and self.life.obey():
                 sys.exit(ExitCode.OK)
             await asyncio.sleep(TICK_S)

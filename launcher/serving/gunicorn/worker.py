@@ -57,6 +57,11 @@ class PoolWorker(_Base):
         if self.life is not None:
             self.life.again()
 
+    def notify(self) -> None:
+        """Touch gunicorn's file. In the pool nobody looks at it, and who has changed the user may not touch it."""
+        if self.life is None:
+            super().notify()
+
     def run(self) -> None:
         """Serve. uvicorn raises the signal that ended it again: left to kill us, it would skip `worker_exit` hooks."""
         if self.life is None:
