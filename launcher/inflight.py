@@ -12,13 +12,11 @@ import mmap
 import re
 import struct
 import time
-from bisect import bisect_left
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from launcher.tally import BOUNDS_S, CELL, CLASSES, Counter
+from launcher.tally import CLASSES, Counter
 
 if TYPE_CHECKING:
     from launcher.scoreboard import Slot
@@ -62,7 +60,7 @@ class Shortcut:
 def watched(
     app: App, slot: Slot, others: App | None = None, *, by_status: bool = False, shortcut: Shortcut | None = None
 ) -> App:
-    """Return `app` with each request noted in `slot` while it lasts, and in the slot's `tally` when it has ended.
+    """Return `app` with each request noted in `slot` while it lasts, and by the slot's `counter` when it has ended.
 
     A request that finds the table full is only counted; what is neither http nor websocket goes to `others`, or to
     `app`. One event loop may call it. With `by_status` the tally tells requests by the class of their status, and each
@@ -73,32 +71,30 @@ def watched(
     call_unusual = _unusual(app, table, others or app, by_status=by_status)
     if by_status:
         return call_unusual
-    memory, free, counts, sums, cells = slot.memory, table.free, *table.counting
-    now, pack, count, methods, bisect = time.monotonic, _ENTRY.pack_into, CELL.pack_into, _METHODS, bisect_left
-    bounds_s, short_s, name = BOUNDS_S, BOUNDS_S[0], itemgetter(0)
-    direct, may_go_direct = (shortcut.app, shortcut.headers.isdisjoint) if shortcut else (app, frozenset().isdisjoint)
-    unusual = (LookupError, struct.error)  # a table that is full, a key that is not there, a path that is None
+    memory, free, took = slot.memory, table.free, table.counter.took_s.append
+    now, pack, methods = time.monotonic, _ENTRY.pack_into, _METHODS
+    direct, headers = (shortcut.app, shortcut.headers) if shortcut else (app, frozenset[bytes]())
+    # A table that is full, a key that is not there, a path that is None, a header that is no pair.
+    unusual = (LookupError, struct.error, TypeError, ValueError)
 
     async def call(scope: Scope, receive: Receive, send: Send) -> Any:
         try:
             pack(memory, free[-1], began_s := now(), scope["raw_path"], methods[scope["method"]])
-            goes_direct = may_go_direct(map(name, scope["headers"]))
+            through = direct
+            for name, _ in scope["headers"] if headers else ():
+                if name in headers:
+                    through = app
+                    break
         except unusual:
             pass  # and on outside: what the application raises would name this as its context
         else:
             at = free.pop()
             try:
-                if goes_direct:
-                    return await direct(scope, receive, send)
-                return await app(scope, receive, send)
+                return await through(scope, receive, send)
             finally:
                 memory[at + _METHOD_AT] = 0
                 free.append(at)
-                took_s = now() - began_s
-                cell = 0 if took_s <= short_s else bisect(bounds_s, took_s)
-                counts[cell] = counted = counts[cell] + 1
-                sums[cell] = sum_s = sums[cell] + took_s
-                count(memory, cells[cell], counted, sum_s)
+                took(now() - began_s)
         return await call_unusual(scope, receive, send)
 
     return call
@@ -125,14 +121,10 @@ class _Table:
     """The entries of one worker, and which of them are free."""
 
     def __init__(self, slot: Slot) -> None:
-        self.slot, self.counter = slot, Counter(slot.memory, slot.tally)
+        self.slot = slot
+        self.counter = slot.counter = slot.counter or Counter(slot.tally)
         entries = [slot.requests_at + index * _ENTRY.size for index in range(_ENTRIES)]
         self.free, self.free_for_websockets = entries[:REQUESTS], entries[REQUESTS:]
-
-    @property
-    def counting(self) -> tuple[list[int], list[float], range]:
-        """What is counted in, for who cannot afford a call."""
-        return self.counter.counts, self.counter.sums, self.counter.cells
 
 
 class _Entry:

@@ -21,7 +21,7 @@ from enum import IntEnum
 
 from launcher.crossing import anonymous_file
 from launcher.inflight import InFlight, in_flight
-from launcher.tally import TALLY_BYTES, Tallied, Tally, summed
+from launcher.tally import TALLY_BYTES, Counter, Tallied, Tally, summed
 from launcher.words import Flag, Real, Word
 
 SLOTS = 256
@@ -37,6 +37,7 @@ _TALLY_AT = 160  # of the slot; everything else in it is the present worker's
 _TALLY_END = _TALLY_AT + TALLY_BYTES
 
 _LOG = struct.Struct("@240s8xq")  # text, number: last, so that the number is there when the text is
+_NUMBER_AT = 248
 _LOG_AT = 1536  # of the slot; the rest of the page
 _LOG_LINES = (_PAGE - _LOG_AT) // _LOG.size
 _READINGS = 4  # of a slot that is being given to the next worker
@@ -100,11 +101,11 @@ class Slot:
     forked_at, stage_since, heartbeat: `time.monotonic()`; 0.0 for not yet.
     lag_s: how late the event loop was at the last heartbeat.
     more_requests, more_websockets: how many are in flight beside those for which the table has room.
-    tally: of what was answered, by all workers that the slot ever had.
+    tally: of what was answered, by all workers that the slot ever had. counter: this process's, if it counts.
     generation, number: of the code (grows with each reload), of the worker (1, 2, 3 ... over the pool's life).
     """
 
-    __slots__ = ("_header", "_sequence", "at", "index", "memory", "reals", "requests_at", "tally", "words")
+    __slots__ = ("_header", "_sequence", "at", "counter", "index", "memory", "reals", "requests_at", "tally", "words")
 
     pid = Word(0)
     asked = Word(1)
@@ -130,6 +131,7 @@ class Slot:
         self.words: memoryview[int] = record.cast("q")
         self.reals: memoryview[float] = record.cast("d")
         self.tally = Tally(memory, self.at + _TALLY_AT)
+        self.counter: Counter | None = None
         self._sequence: Iterator[int] | None = None
 
     @property
@@ -158,7 +160,7 @@ class Slot:
         self.memory[self.at + _TALLY_END : self.at + _SLOT_BYTES] = bytes(_SLOT_BYTES - _TALLY_END)
         self.tally.mend()
         self._before = self.tally.requests
-        self._sequence = None
+        self._sequence = self.counter = None
         self.generation = generation
         self.forked_at = time.monotonic()
         self.stage = Stage.FORKED
@@ -177,12 +179,18 @@ class Slot:
             self.requests = requests
         self.heartbeat = time.monotonic()
 
+    def publish(self) -> None:
+        """Write down what was counted. Ten times a second, for who counts."""
+        if self.counter is not None:
+            self.counter.publish()
+
     def keep_log(self, line: str) -> None:
         """Keep a line (its first 240 bytes) for the report of a death. The oldest of ten gives way."""
         if self._sequence is None:  # in the worker, and again in one that opens the board a second time
             self._sequence = itertools.count(max((number for number, _ in self._log()), default=0) + 1)
         number = next(self._sequence)  # of one piece: lines come from several threads
         at = self.at + _LOG_AT + number % _LOG_LINES * _LOG.size
+        self.memory[at + _NUMBER_AT : at + _LOG.size] = bytes(_LOG.size - _NUMBER_AT)  # while it is no line
         _LOG.pack_into(self.memory, at, line.encode(errors="replace"), number)
 
     def read(self) -> SlotState:
@@ -214,7 +222,7 @@ class Slot:
         )
 
     def _log(self) -> Iterator[tuple[int, bytes]]:
-        """Yield number and text of each line kept. One that is being written has another number a moment later."""
+        """Yield number and text of each line kept. One that is being written has none, or another a moment later."""
         start = self.at + _LOG_AT
         for at in range(start, start + _LOG_LINES * _LOG.size, _LOG.size):
             text, number = _LOG.unpack_from(self.memory, at)

@@ -1,18 +1,19 @@
 """How many requests were answered, and how long did they take?
 
-Counters in a worker's slot of the scoreboard, which the worker writes as each request ends: whatever kills it, nothing
-that was counted is lost. They are never set back, nor cleared for the slot's next worker, which counts on: the sum over
-all slots is the pool's, it only grows, and nobody has to carry anything over at an instant at which somebody reads.
+Counters in a worker's slot of the scoreboard. The worker counts as each request ends, and writes down what it counted
+ten times a second and at its end: of a worker that was killed, the last tenth of a second is not counted. They are
+never set back, nor cleared for the slot's next worker, which counts on: the sum over all slots is the pool's, it only
+grows, and nobody has to carry anything over at an instant at which somebody reads.
 """
 
 from __future__ import annotations
 
 import math
 import mmap
-import struct
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from launcher.words import WORD_BYTES
 
@@ -23,8 +24,7 @@ BUCKETS = len(BOUNDS_S) + 1  # the last: longer than every bound
 CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 _CELLS = len(CLASSES) * BUCKETS
-CELL = struct.Struct("@qd")  # how many were counted in a bucket of a class, and their seconds
-TALLY_BYTES = _CELLS * CELL.size + WORD_BYTES
+TALLY_BYTES = (2 * _CELLS + 1) * WORD_BYTES  # a bucket of a class: how many were counted, and their seconds
 
 _MOST = 1 << 53  # whatever is more was not counted: a memory fault has overwritten it
 
@@ -66,15 +66,14 @@ class Tallied:
 class Tally:
     """The live view of one slot's counters.
 
-    at: where they begin in the board's memory. counts, sums: BUCKETS for each of CLASSES, the sums in seconds.
+    counts, sums: BUCKETS for each of CLASSES, the sums in seconds.
     """
 
-    __slots__ = ("_words", "at", "counts", "sums")
+    __slots__ = ("_words", "counts", "sums")
 
     def __init__(self, memory: mmap.mmap, at: int) -> None:
         """Look at the TALLY_BYTES of a board's memory that begin at `at`."""
         view, end = memoryview(memory)[at : at + TALLY_BYTES], 2 * _CELLS
-        self.at = at
         self._words: memoryview[int] = view.cast("q")
         self.counts: memoryview[int] = self._words[:end:2]
         self.sums: memoryview[float] = view.cast("d")[1:end:2]
@@ -126,28 +125,47 @@ def _row(row: int) -> range:
 class Counter:
     """What counts in a tally, for the one process that does.
 
-    counts, sums: what the tally holds. Adding up in there costs a request three times as much as doing it here and
-    writing what comes out (CELL, at `cells`).
+    took_s: to be appended to, of requests whose status nobody looks at: the least that a request can pay. Adding up in
+    shared memory costs it several times as much.
     """
 
-    __slots__ = ("_memory", "_tally", "cells", "counts", "sums")
+    __slots__ = ("_counts", "_published", "_sums", "_tally", "took_s")
 
-    def __init__(self, memory: mmap.mmap, tally: Tally) -> None:
+    def __init__(self, tally: Tally) -> None:
         """Go on from what the tally holds."""
-        self._memory, self._tally = memory, tally
-        self.counts, self.sums = list(tally.counts), list(tally.sums)
-        self.cells = range(tally.at, tally.at + _CELLS * CELL.size, CELL.size)
+        self._tally = tally
+        self.took_s: list[float] = []
+        self._counts, self._sums = list(tally.counts), list(tally.sums)
+        self._published = self._counts.copy()
 
     def count(self, of_class: int, took_s: float) -> None:
         """Count a request. `of_class`: an index of CLASSES."""
         cell = of_class * BUCKETS + bisect_left(BOUNDS_S, took_s)
-        self.counts[cell] += 1
-        self.sums[cell] += took_s
-        CELL.pack_into(self._memory, self.cells[cell], self.counts[cell], self.sums[cell])
+        self._counts[cell] += 1
+        self._sums[cell] += took_s
 
     def count_other(self) -> None:
-        """Count what is not among the durations."""
+        """Count what is not among the durations; at once, there are few."""
         self._tally.others += 1
+
+    def publish(self) -> None:
+        """Write it down. Where requests are counted, too: `took_s` is not to grow meanwhile."""
+        if self.took_s:
+            self._sort_in()
+        if self._counts == self._published:
+            return
+        for cell, (count, before) in enumerate(zip(self._counts, self._published, strict=True)):
+            if count != before:  # word by word: struct.pack_into would write zeros first, which others would read
+                self._tally.counts[cell], self._tally.sums[cell] = count, self._sums[cell]
+        self._published[:] = self._counts
+
+    def _sort_in(self) -> None:
+        took_s = sorted(self.took_s)
+        self.took_s.clear()
+        ends = [bisect_right(took_s, bound_s) for bound_s in BOUNDS_S]
+        for cell, (start, end) in enumerate(pairwise([0, *ends, len(took_s)])):
+            self._counts[cell] += end - start
+            self._sums[cell] += sum(took_s[start:end])
 
 
 def summed(tallied: Iterable[Tallied]) -> Tallied:

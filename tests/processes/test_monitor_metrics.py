@@ -104,6 +104,7 @@ async def _answers(board: Board, index: int) -> None:
     while True:
         await asyncio.gather(*(call(HTTP, never, never) for _ in range(5)))
         slot.beat(0.001)
+        slot.publish()
 
 
 @contextmanager

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.process import BaseProcess
 
+pytestmark = pytest.mark.race
+
 A_WHILE_S = 0.5
 HTTP = {"type": "http", "method": "GET", "path": "/", "raw_path": b"/"}
 
@@ -65,6 +67,7 @@ def answer(slot: Slot) -> None:
         slot.pid = os.getpid()
         slot.keep_log("the last words")
         slot.beat(0.25)
+        slot.publish()
         slot.stage = Stage.READY
         await asyncio.gather(*tasks)
 
@@ -98,8 +101,9 @@ def beats(descriptor: Descriptor) -> None:
         app = watched(nothing, slot)
         both = [HTTP | {"method": "GET", "raw_path": b"/" + b"g" * 99}, HTTP | {"method": "POST", "raw_path": b"/ppp"}]
         for number in range(1, 1 << 40):
-            slot.beat(number / 1024, number)
+            slot.beat(number / 1024)
             await app(both[number % 2], never, never)
+            slot.publish()
             slot.keep_log(chr(ord("a") + number % 26) * (number % 300))
 
     asyncio.run(work())

@@ -54,7 +54,7 @@ def seen(board: Board, *scopes: Scope) -> list[InFlight]:
         found.append(slot.read().in_flight)
 
     asyncio.run(run(watched(app, slot), *scopes))
-    slot.beat(0.0)
+    slot.publish()
     assert (len(scopes), ()) == (slot.requests, slot.read().in_flight)
     return list(found[0])
 
@@ -114,7 +114,7 @@ def test_errors_and_cancellation_clear_the_entry(board: Board) -> None:
             asyncio.run(run(watched(fails, slot), scope))
         assert raised.value.__context__ is None
     asyncio.run(cancelled())
-    slot.beat(0.0)
+    slot.publish()
 
     assert (4, ()) == (slot.requests, slot.read().in_flight)
 
@@ -129,6 +129,7 @@ def test_what_has_no_place_is_counted_while_it_lasts(board: Board) -> None:
 
     websocket = {"type": "websocket", "path": "/ws"}
     asyncio.run(run(watched(app, slot), *[HTTP] * 136, *[websocket] * 7))
+    slot.publish()
     after = slot.read()
 
     assert (12, 3) == (found[0].more_requests, found[0].more_websockets)
@@ -146,6 +147,7 @@ def test_durations_are_of_requests_only(board: Board, *, by_status: bool) -> Non
     scopes: list[Scope] = [HTTP, HTTP | {"raw_path": b"/slow"}, {"type": "http"}, {"type": "websocket", "path": "/ws"}]
     for scope in scopes:
         asyncio.run(run(watched(app, slot, by_status=by_status), scope))
+    slot.publish()
     durations = board.tallied().durations
     slow = bisect_left(BOUNDS_S, 0.03)
 
@@ -179,6 +181,7 @@ def test_the_class_of_the_status(board: Board, sent: list[dict[str, Any]], told:
         got.append(message)
 
     asyncio.run(watched(app, slot, by_status=True)(HTTP, never, server))  # type: ignore[arg-type]  # a coroutine
+    slot.publish()
     by_class = board.tallied().by_class
 
     assert sent == got
@@ -199,6 +202,7 @@ def test_past_a_middleware(board: Board) -> None:
     proxied = [(b"host", b"a"), (b"x-forwarded-for", b"192.0.2.1")]
     for headers in ([], proxied[:1], proxied):
         asyncio.run(run(app, {**HTTP, "headers": headers}))
+    slot.publish()
 
     assert [("inner", 1), ("inner", 1), ("middleware", 1)] == came
     assert (3, ()) == (slot.requests, slot.read().in_flight)
@@ -208,8 +212,10 @@ def test_the_next_worker_of_a_slot_goes_on_counting(board: Board) -> None:
     """What counts in a slot begins with what the slot's workers before it have counted."""
     slot = cleared(board)
     asyncio.run(run(watched(never, slot), HTTP, HTTP))
+    slot.publish()
     slot.clear(generation=1, number=2)
     asyncio.run(run(watched(never, slot), HTTP))
+    slot.publish()
 
     assert (3, 1) == (board.tallied().requests, slot.requests)
 

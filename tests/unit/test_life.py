@@ -21,6 +21,7 @@ from launcher.serving.workers.lifespan import Lifespan, ended
 from launcher.serving.workers.pulse import Pulse
 from launcher.serving.workers.stacks import task_stacks, write_stacks
 from launcher.serving.workers.wrapped import wrapped
+from launcher.tally import Counter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, MutableMapping
@@ -48,6 +49,18 @@ def test_the_worst_delay_is_told_once_a_second() -> None:
         told.append(round(slot.lag_s, 3))
 
     assert [0.0, 0.0, 0.0, 0.0, 0.5, 0.5] == told
+
+
+def test_what_is_counted_is_told_at_each_tick() -> None:
+    """Others see what a worker has counted a tenth of a second later, and not when the loop has gone round a second."""
+    slot = Board.create().slot(0)
+    pulse = Pulse(slot)
+    pulse.tick()
+    slot.counter = Counter(slot.tally)
+    slot.counter.count(0, 0.25)
+    pulse.tick()
+
+    assert (1, 0.25) == (slot.requests, slot.tally.read().durations.sum_s)
 
 
 @pytest.mark.parametrize(("before", "after"), [("0\n", "300"), ("-500\n", "-200"), ("900\n", "1000")])

@@ -52,7 +52,7 @@ class Alone(PoolServer):
         self.slot.clear(generation=1, number=1)
         self.slot.pid = os.getpid()
         self.slot.stage = Stage.IMPORTING
-        self._own_pulse = Pulse(self.slot)
+        self._pulse = Pulse(self.slot)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
@@ -72,7 +72,6 @@ class Alone(PoolServer):
             self._monitor.board.state = BoardState.DRAINING
             self._notifier.stopping()
             self._voice.say("launcher.pool_draining", because="asked", delay_s=self.rules.drain_delay_s)
-        self._own_pulse.tick()
         if (now := time.monotonic()) >= self._due:
             self._due = now + _EVERY_S
             self._now_and_then(now)

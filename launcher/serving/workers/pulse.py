@@ -12,7 +12,7 @@ _BEAT_S = 1.0
 
 
 class Pulse:
-    """Tells the slot once a second, with the worst delay since it last did."""
+    """Tells the slot once a second, with the worst delay since it last did; at each tick, what was counted."""
 
     def __init__(self, slot: Slot, clock: Callable[[], float] = time.monotonic) -> None:
         self._slot = slot
@@ -25,6 +25,7 @@ class Pulse:
         now = self._clock()
         self._worst_s = max(self._worst_s, now - self._due)
         self._due = now + TICK_S
+        self._slot.publish()
         if now >= self._beat_at:
             self._slot.beat(self._worst_s)
             self._worst_s, self._beat_at = 0.0, now + _BEAT_S

@@ -53,7 +53,7 @@ class PoolServer(Server):
         super().__init__(config)
         self.life, self.rules = life, rules
         self.noted_in: Slot | None = life.slot if life else None
-        self._pulse = Pulse(life.slot) if life else None
+        self._pulse = Pulse(self.noted_in) if self.noted_in else None
         self._own_health: OwnHealth | None = None
         self._leave_at: float | None = None  # by itself: when the drain delay is over
         self._asked_to_leave = Asked()
@@ -177,6 +177,7 @@ class PoolServer(Server):
                 _log.error("The application's lifespan did not end in time")
         finally:
             beats.cancel()
+            self._beat()  # what the last requests have counted
 
     def _closing(self) -> UvicornClosing:
         grace_s, tls = self.rules.graceful_timeout_s, self.config.is_ssl
