@@ -22,6 +22,7 @@ from launcher.errors import ExitCode
 from launcher.kernel import be_killed_first, die_with_parent
 from launcher.serving import metrics_files
 from launcher.serving.evidence import Evidence
+from launcher.serving.fork_safety import Before, UnsafeForkError
 
 if TYPE_CHECKING:
     from launcher.serving.gunicorn.arbiter import LauncherArbiter
@@ -46,7 +47,9 @@ def live(arbiter: LauncherArbiter, theirs: socket.socket, requests: socket.socke
     try:
         theirs.close()
         _prepare(arbiter, evidence)
+        before = Before.now()
         arbiter.app.callable = arbiter.app.import_application()
+        before.check()
         gc.collect()
         gc.freeze()  # what is there is nobody's garbage: a collection would only copy its pages
         requests.send(READY)
@@ -54,7 +57,8 @@ def live(arbiter: LauncherArbiter, theirs: socket.socket, requests: socket.socke
         code = 0
     except BaseException as error:
         if os.getpid() == pid:
-            evidence.write("".join(traceback.format_exception(error)))
+            ours = isinstance(error, UnsafeForkError)
+            evidence.write(str(error) if ours else "".join(traceback.format_exception(error)))
         elif isinstance(error, SystemExit):
             raise
     finally:
