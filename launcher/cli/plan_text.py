@@ -13,7 +13,6 @@ from launcher.errors import LauncherError
 from launcher.origin import OriginKind, Sourced
 from launcher.plan import PlannedLock
 from launcher.redact import redact
-from launcher.units import human_bytes
 
 T = TypeVar("T")
 _DUE = {True: "yes", False: "no", None: "cannot tell"}
@@ -73,6 +72,8 @@ def _memory(seen: Preview) -> dict[str, object] | None:
         "budget_bytes": budget.budget_bytes,
         "regions": [{"name": one.name, "bytes": one.bytes, "source": one.source} for one in budget.regions],
         "fits": budget.fits,
+        "fitting": budget.fitting,
+        "sum": budget.sum_line(),
     }
 
 
@@ -106,8 +107,9 @@ def print_preview(seen: Preview) -> None:
     rows.append(("grace", f"{plan.graceful_timeout.value:g}s", str(plan.graceful_timeout.origin)))
     show("plan", ("what", "value", "because"), rows)
     if budget:
-        regions = [(one.name, human_bytes(one.bytes), one.source) for one in budget.regions]
-        show("memory", ("region", "size", "source"), [*regions, ("sum", "", budget.sum_line())])
+        show("memory", ("region", "size", "source"), budget.sum_rows())
+    elif refused := seen.problem("workers"):
+        show("memory", ("",), [(line,) for line in refused.detail.splitlines()])
     if plan.steps:
         columns = ("step", "type", "once per", "due", "because")
         show("steps", columns, [_step_row(one) for one in _steps(seen)])

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.budget import ARBITER_BYTES, DEFAULT_WORKER_BYTES, Budget, Demand, Supply, plan_workers
+from launcher.budget import (
+    ARBITER_BYTES,
+    DEFAULT_WORKER_BYTES,
+    FILES_BYTES,
+    GROWTH_BYTES,
+    HEADROOM_BYTES,
+    MONITOR_BYTES,
+    Budget,
+    Demand,
+    Measured,
+    Supply,
+    fitting,
+    plan_workers,
+)
 from launcher.errors import NoWorkerFits
+from launcher.units import size_bytes
 
 MIB, GIB = 1024**2, 1024**3
 SOURCE = "cgroup v2 memory.max of /sys/fs/cgroup"
@@ -40,6 +55,18 @@ def supplies(least_bytes: int) -> st.SearchStrategy[Supply]:
     )
 
 
+def measurements(largest_bytes: int) -> st.SearchStrategy[Measured]:
+    """Draw what a pool may have been measured at."""
+    sizes = st.integers(0, largest_bytes)
+    return st.builds(
+        lambda own, more, shared, files, shmem: Measured(
+            own, shared, own + more, files, shmem, "measured at this start", provisional=False
+        ),
+        st.integers(1, largest_bytes),
+        *[sizes] * 4,
+    )
+
+
 def demands(least_bytes: int, least_share: float, largest_worker_bytes: int) -> st.SearchStrategy[Demand]:
     """Draw what may be asked for, without a number of workers."""
     return st.builds(
@@ -48,12 +75,18 @@ def demands(least_bytes: int, least_share: float, largest_worker_bytes: int) -> 
         memory=st.none() | st.floats(least_share, 1) | st.integers(least_bytes, 64 * GIB),
         memory_origin=st.just("--memory"),
         worker_estimate_bytes=st.none() | st.integers(1 * MIB, largest_worker_bytes),
+        preload=st.booleans(),
+        measured=st.none() | measurements(largest_worker_bytes // 8),
     )
 
 
 # In these at least one worker fits, in the others perhaps none.
-roomy = (demands(ARBITER_BYTES + GIB, 0.75, GIB), supplies(3 * GIB))
+roomy = (demands(3 * GIB, 0.75, GIB), supplies(5 * GIB))
 tight = (demands(1, 0.01, 4 * GIB), supplies(1))
+
+
+# A pool of an application that holds 200 MB, in MiB: what workers have, what is shared, the most, files, /dev/shm.
+SEEN = Measured(200 * MIB, 40 * MIB, 220 * MIB, 20 * MIB, 0, "measured at this start", provisional=False)
 
 
 def planned(demand: Demand, supply: Supply) -> Budget | None:
@@ -64,6 +97,22 @@ def planned(demand: Demand, supply: Supply) -> Budget | None:
         return None
 
 
+def named(budget: Budget) -> dict[str, int]:
+    """Return the bytes of each region."""
+    return {region.name: region.bytes for region in budget.regions}
+
+
+def again(line: str) -> tuple[int, int]:
+    """Return how many workers fit by the printed subtraction, and by the printed division, done with its numbers."""
+    without_sources = re.sub(r" \([^÷()]*(?:\([^()]*\))?[^÷()]*\)(?= [−=÷]|$)", "", line)  # noqa: RUF001 - the sign of the sum
+    difference, rest, worker = re.split(r" = (?=[−\d])|÷ ", without_sources.rpartition(" = ")[0])  # noqa: RUF001 - as above
+    size = re.compile(r"\d+(?:\.\d+)? [KMGT]?i?B")
+    limit, *taken = map(size_bytes, size.findall(difference))
+    each = sum(map(size_bytes, size.findall(worker)))
+    left = 0 if rest.startswith("−") else size_bytes(rest.strip())  # noqa: RUF001 - as above
+    return max(0, limit - sum(taken)) // each, left // each
+
+
 def test_memory_is_the_narrow_part() -> None:
     """With more CPUs than room, memory decides, and the sum reads as it is done by hand."""
     budget = plan_workers(Demand(), BOX)
@@ -71,8 +120,9 @@ def test_memory_is_the_narrow_part() -> None:
     assert (6, True, ()) == (budget.workers, budget.fits, budget.warnings)
     assert "6 fit in memory, fewer than 8 CPUs (CPU affinity) could hold" == budget.because
     assert (
-        "2 GiB (cgroup v2 memory.max of /sys/fs/cgroup) × 80 % (default) "  # noqa: RUF001 - the sign of the sum
-        "− 64 MiB arbiter = 1.5 GiB ÷ 256 MiB per worker (default, a guess until measured) = 6"  # noqa: RUF001 - as above
+        "2 GiB (cgroup v2 memory.max of /sys/fs/cgroup) "
+        "− 409.6 MiB headroom (default, all but 80 %) − 64 MiB arbiter − 12 MiB monitor "  # noqa: RUF001 - the sign of the sum
+        "= 1.5 GiB ÷ 256 MiB per worker (default, a guess until measured) = 6"
     ) == budget.sum_line()
 
 
@@ -102,9 +152,12 @@ def test_too_many_asked_for() -> None:
     budget = plan_workers(Demand(workers=4, worker_estimate_bytes=GIB), replace(BOX, memory_bytes=3 * GIB))
 
     assert (4, False, "--workers asks for 4") == (budget.workers, budget.fits, budget.because)
-    assert (
-        f"4 workers (--workers) × 1 GiB (--worker-memory-estimate) do not fit 3 GiB ({SOURCE}): 2 fit",  # noqa: RUF001 - the sign of the sum
-    ) == budget.warnings
+    (warning,) = budget.warnings
+    assert warning == (
+        f"4 workers (--workers) × 1 GiB (--worker-memory-estimate) do not fit 3 GiB ({SOURCE}), "  # noqa: RUF001 - as above
+        "with 2.3 GiB left for workers: 2 fit; "
+        "--preload could make 4 possible, if the workers share all but 83 MiB of it"
+    )
 
 
 def test_free_to_choose() -> None:
@@ -134,16 +187,16 @@ def test_not_one_fits(workers: int | None) -> None:
 
     assert 12 == caught.value.exit_code
     assert f"1 GiB ({SOURCE})" in caught.value.message
-    assert "a limit of 1361 MiB at this share" in caught.value.cure
+    assert "a limit of 1375 MiB at this share" in caught.value.cure
     assert "--allow-overcommit" in caught.value.cure
-    assert ["limit", "headroom", "arbiter", "worker"] == [
+    assert ["limit", "headroom", "arbiter", "monitor", "worker"] == [
         line.partition(":")[0] for line in caught.value.detail.splitlines()
     ]
 
 
 def test_the_cure_cures() -> None:
     """A limit as large as the refusal asks for holds one worker."""
-    budget = plan_workers(Demand(worker_estimate_bytes=GIB), replace(BOX, memory_bytes=1361 * MIB))
+    budget = plan_workers(Demand(worker_estimate_bytes=GIB), replace(BOX, memory_bytes=1375 * MIB))
 
     assert (1, True) == (budget.workers, budget.fits)
 
@@ -241,16 +294,36 @@ def test_bounds(demand: Demand, supply: Supply) -> None:
 
 @given(*roomy)
 def test_regions_add_up(demand: Demand, supply: Supply) -> None:
-    """What is used stays inside the limit: headroom, arbiter and all workers are its parts."""
+    """What is used stays inside the limit: headroom, all that is taken, and all workers are its parts."""
     budget = plan_workers(demand, supply)
 
-    limit, headroom, arbiter, worker = (region.bytes for region in budget.regions)
-    assert (supply.memory_bytes, ARBITER_BYTES) == (limit, arbiter)
-    assert worker == (demand.worker_estimate_bytes or DEFAULT_WORKER_BYTES)
+    limit, headroom, *taken = (region.bytes for region in budget.regions)
+    each = sum(region.bytes for region in budget.regions if region.name in {"worker", "growth"})
+    beside = sum(taken) - each
+    assert supply.memory_bytes == limit
     assert limit - headroom == budget.budget_bytes
-    assert headroom >= 0
-    assert headroom + arbiter + budget.workers * worker <= limit
+    assert min(headroom, beside) >= 0
+    assert headroom + beside + budget.fitting * each <= limit < headroom + beside + (budget.fitting + 1) * each
+    assert beside + budget.workers * each <= budget.budget_bytes
     assert all(region.source for region in budget.regions)
+
+
+@given(*tight)
+def test_the_guesses(demand: Demand, supply: Supply) -> None:
+    """Without a measurement there are the guesses and the monitor; with one what was measured, and never less files."""
+    regions = named(plan_workers(replace(demand, allow_overcommit=True), supply))
+    measured, said = demand.measured, demand.worker_estimate_bytes
+
+    assert MONITOR_BYTES == regions["monitor"]
+    assert demand.preload == ("reload" in regions)
+    if measured is None:
+        assert (ARBITER_BYTES, said or DEFAULT_WORKER_BYTES) == (regions["arbiter"], regions["worker"])
+        assert {"shared", "files", "shmem", "growth"}.isdisjoint(regions)
+    else:
+        assert (measured.shared_bytes, said or measured.worker_bytes) == (regions["shared"], regions["worker"])
+        assert max(FILES_BYTES, measured.files_bytes) == regions["files"]
+        assert measured.shmem_bytes == regions.get("shmem", 0)
+        assert (said is None) == ("growth" in regions)
 
 
 @given(*tight, st.integers(0, 64 * GIB))
@@ -275,7 +348,7 @@ def test_size_that_holds_none() -> None:
     with pytest.raises(NoWorkerFits) as caught:
         plan_workers(Demand(memory=100 * MIB, memory_origin="LAUNCHER_MEMORY"), BOX)
 
-    assert "the pool needs 320 MiB, more than LAUNCHER_MEMORY gives: raise that" in caught.value.cure
+    assert "the pool needs 332 MiB, more than LAUNCHER_MEMORY gives: raise that" in caught.value.cure
 
 
 def test_a_preloaded_application_is_there_twice_while_it_is_reloaded() -> None:
@@ -284,4 +357,159 @@ def test_a_preloaded_application_is_there_twice_while_it_is_reloaded() -> None:
 
     assert preloaded.workers == plain.workers - 1
     assert "256 MiB reload" in preloaded.sum_line()
-    assert [region.name for region in preloaded.regions] == ["limit", "headroom", "arbiter", "reload", "worker"]
+    assert [region.name for region in preloaded.regions] == [
+        "limit",
+        "headroom",
+        "arbiter",
+        "monitor",
+        "reload",
+        "worker",
+    ]
+
+
+def test_what_was_measured() -> None:
+    """After a measurement each part stands in the sum by itself, growth included."""
+    budget = plan_workers(Demand(measured=SEEN), BOX)
+
+    assert (6, "measured at this start") == (budget.workers, budget.regions[-2].source)
+    assert ["limit", "headroom", "shared", "files", "monitor", "worker", "growth"] == list(named(budget))
+    assert (
+        "= 1.5 GiB ÷ (200 MiB + 50 MiB growth) per worker (measured at this start) = 6"
+        == budget.sum_line()[budget.sum_line().index("= 1.5") :]
+    )
+
+
+@pytest.mark.parametrize(
+    ("worker", "peak", "growth", "because"),
+    [
+        (200 * MIB, 220 * MIB, 50 * MIB, "25 % of a worker"),
+        (20 * MIB, 22 * MIB, GROWTH_BYTES, "the least"),
+        (40 * MIB, 100 * MIB, 60 * MIB, "up to the most a worker ever had, 100 MiB"),
+    ],
+)
+def test_growth(worker: int, peak: int, growth: int, because: str) -> None:
+    """A worker may grow by a quarter, by 16 MiB, or up to what one has had already: whichever is most."""
+    region = plan_workers(Demand(measured=replace(SEEN, worker_bytes=worker, peak_bytes=peak)), BOX).regions[-1]
+
+    assert ("growth", growth, because) == (region.name, region.bytes, region.source)
+
+
+def test_before_traffic() -> None:
+    """What was measured before any request says so."""
+    budget = plan_workers(Demand(measured=replace(SEEN, provisional=True)), BOX)
+
+    assert "(measured at this start, before traffic)" in budget.sum_line()
+
+
+def test_an_estimate_wins_over_a_measurement() -> None:
+    """What was said of a worker counts, growth and all, and beside it stands what was measured."""
+    budget = plan_workers(Demand(measured=SEEN, worker_estimate_bytes=100 * MIB), BOX)
+
+    assert ("worker", 100 * MIB) == (budget.regions[-1].name, budget.regions[-1].bytes)
+    assert "--worker-memory-estimate; 200 MiB were measured at this start" == budget.regions[-1].source
+
+
+def test_preload_as_measured_has_what_is_shared_twice() -> None:
+    """A reload of a preloaded application has its second copy in the sum, of the size that was measured."""
+    shared = replace(SEEN, worker_bytes=13 * MIB, shared_bytes=243 * MIB, peak_bytes=13 * MIB)
+    budget = plan_workers(Demand(measured=shared, preload=True), replace(BOX, cpus=64))
+
+    assert 243 * MIB == named(budget)["shared"] == named(budget)["reload"]
+    assert fitting(shared, budget.budget_bytes, preload=True) == budget.workers
+
+
+@pytest.mark.parametrize(
+    ("memory", "limited", "headroom"),
+    [(None, True, HEADROOM_BYTES), (1.0, True, 0), (None, False, 50 * MIB)],
+    ids=["a limit", "as asked", "a machine"],
+)
+def test_the_least_headroom(memory: float | None, headroom: int, *, limited: bool) -> None:
+    """Of a small limit 32 MiB are left alone, unless somebody has said how much to use."""
+    supply = replace(BOX, memory_bytes=100 * MIB, memory_is_limited=limited)
+    budget = plan_workers(Demand(memory=memory, allow_overcommit=True), supply)
+
+    assert headroom == named(budget)["headroom"]
+
+
+def test_no_hint_where_sharing_does_not_help() -> None:
+    """Where two copies of the application leave no room for so many workers, nothing is said of --preload."""
+    (warning,) = plan_workers(
+        Demand(workers=64, worker_estimate_bytes=GIB), replace(BOX, memory_bytes=3 * GIB)
+    ).warnings
+
+    assert "--preload" not in warning
+
+
+def test_preload_is_not_hinted_at_twice() -> None:
+    """With --preload the hint says what has to be shared, and after a measurement nothing: that is in the sum."""
+    demand = Demand(workers=4, worker_estimate_bytes=GIB, preload=True)
+    guessed, measured = (
+        plan_workers(one, replace(BOX, memory_bytes=3 * GIB)).warnings[0]
+        for one in (demand, replace(demand, measured=SEEN))
+    )
+
+    assert guessed.endswith(": 1 fits; 4 could, if the workers share all but 83 MiB of it")
+    assert measured.endswith(": 2 fit")
+
+
+@given(measurements(4 * GIB), st.integers(0, 64 * GIB), st.booleans(), st.integers(1, GIB), st.data())
+def test_nothing_larger_lets_more_fit(
+    measured: Measured,
+    usable: int,
+    preload: bool,  # noqa: FBT001 - drawn
+    more: int,
+    data: st.DataObject,
+) -> None:
+    """When anything that was measured grows, never do more workers fit; when the limit grows, never fewer."""
+    name = data.draw(st.sampled_from([one.name for one in fields(Measured) if one.name.endswith("_bytes")]))
+    grown = replace(measured, **{name: getattr(measured, name) + more})
+    if name == "worker_bytes":
+        grown = replace(grown, peak_bytes=max(grown.peak_bytes, grown.worker_bytes))
+    fit = fitting(measured, usable, preload=preload)
+
+    assert 0 <= fitting(grown, usable, preload=preload) <= fit <= fitting(measured, usable + more, preload=preload)
+    assert fitting(measured, usable, preload=True) <= fitting(measured, usable, preload=False)
+
+
+@given(*tight, st.integers(1, GIB))
+def test_a_larger_estimate_lets_no_more_start(demand: Demand, supply: Supply, more: int) -> None:
+    """When the estimate grows, never do more workers start."""
+    estimate = demand.worker_estimate_bytes or DEFAULT_WORKER_BYTES
+    small, large = (
+        planned(replace(demand, worker_estimate_bytes=size), supply) for size in (estimate, estimate + more)
+    )
+
+    assert (large.workers if large else 0) <= (small.workers if small else 0)
+
+
+@given(*tight)
+def test_the_line_can_be_done_again(demand: Demand, supply: Supply) -> None:
+    """The numbers of the printed line, refused ones too, give the printed number: subtraction and division."""
+    budget = plan_workers(replace(demand, allow_overcommit=True), supply)
+    line = budget.sum_line()
+
+    assert (budget.fitting, budget.fitting) == again(line), line
+    assert line.endswith(f" = {budget.fitting}")
+
+
+@given(*tight)
+def test_doing_as_told_helps(demand: Demand, supply: Supply) -> None:
+    """A limit, or a size, as large as a refusal asks for holds a worker."""
+    try:
+        plan_workers(demand, supply)
+    except NoWorkerFits as refused:
+        if limit := re.search(r"limit (?:of|to) (\d+) MiB", refused.cure):
+            supply = replace(supply, memory_bytes=int(limit[1]) * MIB)
+        if "raise that" in refused.cure and (needs := re.search(r"needs (\d+) MiB", refused.cure)):
+            demand = replace(demand, memory=int(needs[1]) * MIB)
+
+    assert planned(demand, supply)
+
+
+def test_the_table() -> None:
+    """The table has a row for each region, what is left for workers, and how many fit."""
+    rows = plan_workers(Demand(worker_estimate_bytes=GIB), replace(BOX, memory_bytes=3 * GIB)).sum_rows()
+
+    assert ["limit", "headroom", "arbiter", "monitor", "for workers", "worker", "fit"] == [row[0] for row in rows]
+    assert ("for workers", "= 2.3 GiB", "what is left") == rows[4]
+    assert ("fit", "2", "2.3 GiB ÷ 1 GiB, rounded down") == rows[-1]
