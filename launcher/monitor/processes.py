@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.limits.footprint import counted, walk
+
 KEPT_S = 10.0  # how old private and shared may be
 _AT_ONCE_S = 0.05  # spent on walking pages before the next answer is due
-_KIB = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,6 @@ class Processes:
         self._root, self._clock = root, clock
         self._walked: dict[int, _Walked] = {}
         self._ticks = os.sysconf("SC_CLK_TCK")
-        self._page_bytes = os.sysconf("SC_PAGE_SIZE")
 
     def costs(self, pids: Iterable[int]) -> dict[int, Cost]:
         """Return the cost of each process that is there; those not asked for are forgotten. Never raises.
@@ -68,7 +68,7 @@ class Processes:
         Pages that a fork shares are in private, too. None also where there is no /proc.
         """
         try:
-            return self._counted(pid)
+            return counted(self._root / str(pid))
         except (OSError, ValueError, IndexError):
             return None
 
@@ -85,27 +85,11 @@ class Processes:
     def _memory(self, pid: int, born: int, until: float) -> tuple[int, int]:
         walked, now = self._walked.get(pid), self._clock()
         if walked is None or walked.born != born or now - walked.at >= KEPT_S:
-            if now >= until or (found := self._walk(pid)) is None:
-                return self._counted(pid)
-            walked = self._walked[pid] = _Walked(now, born, *found)
+            folder = self._root / str(pid)
+            if now >= until or (pages := walk(folder)) is None:
+                return counted(folder)
+            walked = self._walked[pid] = _Walked(now, born, pages.private_bytes, pages.shared_bytes)
         return walked.private_bytes, walked.shared_bytes
-
-    def _walk(self, pid: int) -> tuple[int, int] | None:
-        try:
-            lines = (self._root / str(pid) / "smaps_rollup").read_bytes().splitlines()
-        except OSError:  # EACCES: of another user; ENOENT: before Linux 4.14, gVisor
-            return None
-        private = sum(_kib(line) for line in lines if line.startswith(b"Private_"))
-        shared = sum(_kib(line) for line in lines if line.startswith(b"Shared_"))
-        return private * _KIB, shared * _KIB
-
-    def _counted(self, pid: int) -> tuple[int, int]:
-        resident, shared = (self._root / str(pid) / "statm").read_bytes().split()[1:3]
-        return (int(resident) - int(shared)) * self._page_bytes, int(shared) * self._page_bytes
-
-
-def _kib(line: bytes) -> int:
-    return int(line.split()[1])
 
 
 def _by_psutil(pid: int) -> Cost | None:
