@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support import fixtures
 from support.mariadb import MariaDB, running_mariadb
 from support.postgresql import PostgreSQL, running_postgresql
-from support.projects import MakeProject, write_project
-from support.spawning import Launch, Spawner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterator
 
 _SHOWN = ("gunicorn", "uvicorn", "uvicorn-worker", "alembic", "sqlalchemy", "filelock", "click", "msgspec", "structlog")
 
@@ -32,28 +30,9 @@ def pytest_report_header() -> str:
     return "with: " + ", ".join(f"{name} {version(name)}" for name in _SHOWN)
 
 
-@pytest.fixture
-def spawn(tmp_path: Path) -> Iterator[Spawner]:
-    """Start any command; all it started is gone after the test, and what it left behind fails the test."""
-    spawner = Spawner(tmp_path / "processes")
-    yield spawner
-    spawner.end()
-
-
-@pytest.fixture
-def launch(spawn: Spawner) -> Launch:
-    """Start the launcher: `launch("run", "--port", "8001", cwd=..., env=...)`."""
-    return spawn.launch
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> MakeProject:
-    """Write an application: `project({"main.py": "..."})`."""
-
-    def make(files: Mapping[str, str], name: str = "project") -> Path:
-        return write_project(tmp_path / name, files)
-
-    return make
+spawn = fixtures.spawn
+launch = fixtures.launch
+project = fixtures.project
 
 
 @pytest.fixture(scope="session")

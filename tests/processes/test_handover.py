@@ -17,6 +17,8 @@ from support.signals import is_asleep, signal_masks
 from support.waiting import free_port, until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from support.launched import Launched
     from support.spawning import Options, Spawner
 
@@ -44,6 +46,14 @@ def become_sleep(spawn: Spawner, asked: dict[str, Any], **options: Any) -> Launc
     until(lambda: not launched.running or is_asleep(launched.pid), "sleep to have opened and closed its own files")
     assert launched.running, launched
     return launched
+
+
+@pytest.fixture
+def killed(spawn: Spawner) -> Iterator[None]:
+    """End what became `sleep` with a plan: TERM waits until who reads the plan unblocks it, and `sleep` does not."""
+    yield
+    for launched in spawn.started:
+        launched.popen.kill()
 
 
 def environment(pid: int) -> dict[str, str]:
@@ -80,6 +90,7 @@ def test_a_signal_our_parent_ignored_stays_ignored(spawn: Spawner) -> None:
 
 
 @linux_only
+@pytest.mark.usefixtures("killed")
 def test_only_sockets_and_the_plan_cross(spawn: Spawner) -> None:
     """Pipes, connections and files of boot are gone, though some were inheritable."""
     port = free_port()
@@ -90,6 +101,7 @@ def test_only_sockets_and_the_plan_cross(spawn: Spawner) -> None:
 
 
 @linux_only
+@pytest.mark.usefixtures("killed")
 def test_the_plan_can_be_read_more_than_once(spawn: Spawner) -> None:
     """The number in the environment leads to the plan; nothing of it is in the environment or on the command line."""
     launched = become_sleep(spawn, {"handover": {"secret": "s3cret"}})

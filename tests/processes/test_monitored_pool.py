@@ -18,10 +18,10 @@ import pytest
 
 from support.launched import http_get
 from support.monitored import Answer, Steered, ended, gone, links, other_monitor, ready_steered, start_steered
-from support.pool import APP, BARE, both_servers, linux_only, noted
+from support.pool import APP, both_servers, linux_only, noted
 from support.probes import answered, failed, refused, start_prober
 from support.projects import write_project
-from support.spawning import Spawner
+from support.side_by_side import side_by_side
 from support.waiting import free_port
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from support.probes import Probe
     from support.projects import MakeProject
-    from support.spawning import Launch
+    from support.spawning import Launch, Spawner
 
 pytestmark = linux_only
 
@@ -95,14 +95,8 @@ def play(spawn: Spawner, folder: Path, server: str) -> Blocked:
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Blocked]]:
     """Play it with each server, side by side: most of it is waiting."""
-    with contextlib.ExitStack() as stack, ThreadPoolExecutor() as threads:
-        playing = {}
-        for server in BARE:
-            folder = tmp_path_factory.mktemp(server)
-            spawner = Spawner(folder / "processes")
-            stack.callback(spawner.end)
-            playing[server] = threads.submit(play, spawner, folder, server)
-        yield {server: blocked.result() for server, blocked in playing.items()}
+    with side_by_side(tmp_path_factory, play) as all_played:
+        yield all_played
 
 
 @both_servers

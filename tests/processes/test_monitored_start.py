@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
@@ -20,7 +19,7 @@ from support.monitored import GATE, Outcome, Steered, ended, gated_step, gone, o
 from support.pool import APP, BARE, linux_only
 from support.probes import RATE, Probe, answered, between, failed, p95_s, refused, start_prober
 from support.projects import write_project
-from support.spawning import Spawner
+from support.side_by_side import side_by_side
 from support.waiting import free_port, until
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from support.launched import Launched
     from support.projects import MakeProject
-    from support.spawning import Launch
+    from support.spawning import Launch, Spawner
 
 pytestmark = linux_only
 
@@ -162,14 +161,8 @@ def pass_until(instant: float) -> None:
 @pytest.fixture(scope="module")
 def lives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Life]]:
     """Play one life for each server, side by side; the tests of this module look at them from all sides."""
-    with contextlib.ExitStack() as stack, ThreadPoolExecutor() as threads:
-        played = {}
-        for server in BARE:
-            folder = tmp_path_factory.mktemp(server)
-            spawner = Spawner(folder / "processes")
-            stack.callback(spawner.end)
-            played[server] = threads.submit(live, spawner, folder, server)
-        yield {server: life.result() for server, life in played.items()}
+    with side_by_side(tmp_path_factory, live) as played:
+        yield played
 
 
 @pytest.fixture(params=BARE)

@@ -43,6 +43,14 @@ def alone(spawn: Spawner, folder: Path, port: int, delay_s: float) -> Launched:
     return spawn([sys.executable, "-c", ALONE, str(port), str(delay_s)], cwd=folder)
 
 
+def ask_slowly(launched: Launched, port: int, wait_s: float) -> http.client.HTTPConnection:
+    """Return the connection of a request that has begun, and is answered after `wait_s`."""
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    client.request("GET", f"/slow?{wait_s}")
+    until(lambda: "began /slow" in launched.stdout, "the request")
+    return client
+
+
 def test_a_server_of_its_own_drains(spawn: Spawner, project: MakeProject) -> None:
     """After TERM it accepts for the drain delay, then it stops with exit code 0."""
     port = free_port()
@@ -62,9 +70,7 @@ def test_a_server_of_its_own_can_be_hastened(spawn: Spawner, project: MakeProjec
     port = free_port()
     launched = alone(spawn, project({"main.py": APP}), port, 600)
     launched.wait_http(port)
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    client.request("GET", "/slow?600")
-    until(lambda: "began /slow" in launched.stdout, "the request")
+    client = ask_slowly(launched, port, 600)
     launched.signal(signal.SIGTERM)
     launched.signal(signal.SIGINT)  # another one: two of a kind may arrive as one
     until(lambda: refused(port), "the listener's end")
@@ -81,9 +87,7 @@ def test_the_same_signal_once_more_is_no_hurry(spawn: Spawner, project: MakeProj
     port = free_port()
     launched = alone(spawn, project({"main.py": APP}), port, 0)
     launched.wait_http(port)
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    client.request("GET", "/slow?1.5")
-    until(lambda: "began /slow" in launched.stdout, "the request")
+    client = ask_slowly(launched, port, 1.5)
     launched.signal(signal.SIGTERM)
     until(lambda: refused(port), "the listener's end")
     launched.signal(signal.SIGTERM)
@@ -116,9 +120,7 @@ def test_quit_waits_for_nothing(spawn: Spawner, project: MakeProject) -> None:
     port = free_port()
     launched = alone(spawn, project({"main.py": APP}), port, 600)
     launched.wait_http(port)
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    client.request("GET", "/slow?600")
-    until(lambda: "began /slow" in launched.stdout, "the request")
+    client = ask_slowly(launched, port, 600)
     launched.signal(signal.SIGQUIT)
 
     assert launched.wait(5) == 0

@@ -49,12 +49,14 @@ class Spawner:
     """Starts processes in sessions of their own, and ends all of them."""
 
     def __init__(self, folder: Path) -> None:
-        """Keep home, working folder and outputs under `folder`."""
+        """Keep home, working folder, outputs, and what launchers keep in their default places, under `folder`."""
         self.mark = uuid.uuid4().hex
         self.started: list[Launched] = []
         self._folder = folder
-        for name in ("home", "cwd"):
+        for name in ("home", "cwd", "run"):
             (folder / name).mkdir(parents=True)
+        # Sockets and reports go to the test's own folder by the rules of the default place: what a setting names wins.
+        self._places: dict[str, str | None] = {"XDG_RUNTIME_DIR": str(folder / "run")}
 
     def __call__(self, argv: Sequence[str | Path], **options: Unpack[Options]) -> Launched:
         """Start `argv` and return at once."""
@@ -65,7 +67,7 @@ class Spawner:
             popen = subprocess.Popen(
                 words,
                 cwd=options.get("cwd", self._folder / "cwd"),
-                env=clean_environment(self._folder / "home", self.mark, options.get("env")),
+                env=clean_environment(self._folder / "home", self.mark, {**self._places, **options.get("env", {})}),
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,

@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support import fixtures
 from support.monitor import Monitored, handmade, start
 from support.postgresql import PostgreSQL, running_postgresql
 from support.redis_server import RedisServer, running_redis
-from support.spawning import Spawner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from support.spawning import Spawner
+
+spawn = fixtures.spawn
 
 
 @pytest.fixture(scope="session")
@@ -28,14 +32,6 @@ def redis_server() -> Iterator[RedisServer]:
     """Run a real Redis server with a password."""
     with running_redis(password="geheim") as server:  # noqa: S106 - protects nothing
         yield server
-
-
-@pytest.fixture
-def spawn(tmp_path: Path) -> Iterator[Spawner]:
-    """Start any command, as the core's fixture does."""
-    spawner = Spawner(tmp_path / "processes")
-    yield spawner
-    spawner.end()
 
 
 @pytest.fixture

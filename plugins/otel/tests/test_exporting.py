@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
 import re
 import time
@@ -17,7 +16,8 @@ from support.waiting import free_port
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import MakeIncident, Receiver
+    from support.crash_report import MakeIncident
+    from tests.conftest import Collector
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 PLANTED = {
@@ -30,7 +30,7 @@ PLANTED = {
 
 
 @pytest.fixture
-def exporting(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Exporting]:
+def exporting(receiver: Collector, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Exporting]:
     """Make what exports to the receiver, with these variables: `exporting(OTEL_SERVICE_NAME="shop")`."""
 
     def make(**variables: str) -> Exporting:
@@ -42,11 +42,12 @@ def exporting(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Callable[.
     return make
 
 
-def test_the_record(receiver: Receiver, exporting: Callable[..., Exporting], incident: MakeIncident) -> None:
+def test_the_record(receiver: Collector, exporting: Callable[..., Exporting], incident: MakeIncident) -> None:
     """Severity, body, time, the conventions' names, the launcher's for the rest, and the service as its resource."""
     exporting().send(incident())
     (got,) = receiver.got
-    record, said = got.record, got.record.attributes
+    (record,) = receiver.records
+    said = record.attributes
 
     assert "/v1/logs" == got.path
     assert ("launcher.incident", "Worker 4711 ended by SIGSEGV") == (record.event_name, record.body)
@@ -68,7 +69,7 @@ def test_the_record(receiver: Receiver, exporting: Callable[..., Exporting], inc
 
 
 def test_an_end_of_the_launcher(
-    receiver: Receiver, exporting: Callable[..., Exporting], incident: MakeIncident
+    receiver: Collector, exporting: Callable[..., Exporting], incident: MakeIncident
 ) -> None:
     """It is fatal; what is not known is left out, and no empty value is sent."""
     nothing: dict[str, Any] = {
@@ -80,7 +81,7 @@ def test_an_end_of_the_launcher(
         "last_log": [],
     }
     exporting().send(incident(kind="crash-loop", verdict=None, exit_code=70, **nothing))
-    record = receiver.got[0].record
+    record = receiver.records[0]
 
     assert (21, "FATAL") == record.severity
     assert 70 == record.attributes["launcher.exit_code"]
@@ -89,7 +90,7 @@ def test_an_end_of_the_launcher(
 
 
 def test_the_standard_variables(
-    receiver: Receiver, exporting: Callable[..., Exporting], incident: MakeIncident
+    receiver: Collector, exporting: Callable[..., Exporting], incident: MakeIncident
 ) -> None:
     """Endpoint of the logs, headers and compression; the service's name and attributes stand above the report."""
     exporting(
@@ -100,9 +101,9 @@ def test_the_standard_variables(
         OTEL_RESOURCE_ATTRIBUTES="service.version=7,deployment.environment.name=prod",
     ).send(incident())
     (got,) = receiver.got
-    resource = got._replace(body=gzip.decompress(got.body)).record.resource
+    resource = receiver.records[0].resource
 
-    assert "/own/path" == got.path
+    assert ("/own/path", "gzip") == (got.path, got.headers["Content-Encoding"])
     assert ("shop", "a b") == (got.headers["x-team"], got.headers["x-key"])
     assert got.headers["Authorization"].startswith("Basic ")
     assert ("orders", "7", "prod") == tuple(
@@ -112,7 +113,7 @@ def test_the_standard_variables(
 
 @pytest.mark.parametrize("status", [500, 503, 408, 425, 429, 301, 307])
 def test_who_does_not_take_it_is_asked_again(
-    receiver: Receiver, exporting: Callable[..., Exporting], incident: MakeIncident, status: int
+    receiver: Collector, exporting: Callable[..., Exporting], incident: MakeIncident, status: int
 ) -> None:
     """One attempt, then it raises; the next one succeeds. No redirect is followed."""
     receiver.answers = [status]
@@ -127,7 +128,7 @@ def test_who_does_not_take_it_is_asked_again(
 
 
 def test_what_is_refused_for_good_is_given_up(
-    receiver: Receiver,
+    receiver: Collector,
     exporting: Callable[..., Exporting],
     incident: MakeIncident,
     caplog: pytest.LogCaptureFixture,
@@ -149,7 +150,7 @@ def test_what_is_refused_for_good_is_given_up(
 
 
 def test_an_answer_that_is_none_of_otlp(
-    receiver: Receiver, exporting: Callable[..., Exporting], incident: MakeIncident, caplog: pytest.LogCaptureFixture
+    receiver: Collector, exporting: Callable[..., Exporting], incident: MakeIncident, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A 2xx is enough."""
     receiver.says = b"thank you"
@@ -159,7 +160,7 @@ def test_an_answer_that_is_none_of_otlp(
     assert not caplog.text
 
 
-def test_silence_is_bounded(receiver: Receiver, exporting: Callable[..., Exporting], incident: MakeIncident) -> None:
+def test_silence_is_bounded(receiver: Collector, exporting: Callable[..., Exporting], incident: MakeIncident) -> None:
     """A receiver that does not answer costs the timeout."""
     receiver.open.clear()
     sender, began = exporting(OTEL_EXPORTER_OTLP_TIMEOUT="0.3"), time.monotonic()
@@ -183,7 +184,7 @@ def test_nobody_there(
 
 
 def test_nothing_secret_is_sent(
-    receiver: Receiver, exporting: Callable[..., Exporting], incident: MakeIncident
+    receiver: Collector, exporting: Callable[..., Exporting], incident: MakeIncident
 ) -> None:
     """Passwords that a report should not have any more do not leave the machine; nor does the environment."""
     exporting(DATABASE_URL="postgresql://app:geheim@db/orders").send(incident(**PLANTED))

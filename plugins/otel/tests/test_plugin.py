@@ -11,7 +11,7 @@ from launcher_otel.plugin import is_wanted
 
 if TYPE_CHECKING:
     from support.spawning import Spawner
-    from tests.conftest import Receiver
+    from tests.conftest import Collector
 
 ENDPOINT, LOGS = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"
 # As the plugin host does: it loads the module and calls the hook.
@@ -69,16 +69,16 @@ def test_without_an_endpoint_nothing_is_imported(spawn: Spawner, report: dict[st
     assert "False False" == done.stdout.strip()
 
 
-def test_with_an_endpoint(spawn: Spawner, report: dict[str, Any], receiver: Receiver) -> None:
+def test_with_an_endpoint(spawn: Spawner, report: dict[str, Any], receiver: Collector) -> None:
     """OpenTelemetry is imported at the first incident, which arrives."""
     done = spawn([sys.executable, "-P", "-c", HOST, json.dumps(report)], env={ENDPOINT: receiver.url})
 
     assert 0 == done.wait()
     assert "False True" == done.stdout.strip()
-    assert [report["title"]] == [got.record.body for got in receiver.got]
+    assert [report["title"]] == [record.body for record in receiver.records]
 
 
-def test_a_failure_has_no_secret_in_it(spawn: Spawner, report: dict[str, Any], receiver: Receiver) -> None:
+def test_a_failure_has_no_secret_in_it(spawn: Spawner, report: dict[str, Any], receiver: Collector) -> None:
     """What the launcher would log says what was answered, and not by whom."""
     receiver.answers = [503]
     done = spawn([sys.executable, "-P", "-c", HOST, json.dumps(report)], env={ENDPOINT: receiver.url})

@@ -8,12 +8,14 @@ import pytest
 from launcher_redis.lock import RedisLock
 
 from launcher.locks import LockContext, Owner
+from support import fixtures
 from support.redis_server import RedisServer, running_redis
-from support.spawning import Spawner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+spawn = fixtures.spawn
 
 
 @pytest.fixture(scope="session")
@@ -47,11 +49,3 @@ def lock(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..
     yield make
     for one in made:
         one.close()
-
-
-@pytest.fixture
-def spawn(tmp_path: Path) -> Iterator[Spawner]:
-    """Start any command, as the core's fixture does."""
-    spawner = Spawner(tmp_path / "processes")
-    yield spawner
-    spawner.end()

@@ -2,55 +2,39 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import threading
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.projects import MakeProject, write_project
-from support.spawning import Launch, Spawner
+from support import fixtures
+from support.receiver import Receiver, receiving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterator
+
+spawn = fixtures.spawn
+launch = fixtures.launch
+project = fixtures.project
 
 
-@dataclass
-class Receiver:
-    """A Sentry of this test's: what it was sent, and how it answers.
-
-    answers: status and headers of the next answers; 200 when there are none left. closed: no answer while it is set.
-    """
-
-    port: int = 0
-    events: list[dict[str, Any]] = field(default_factory=list)
-    raw: list[bytes] = field(default_factory=list)
-    headers: list[Mapping[str, str]] = field(default_factory=list)
-    paths: list[str] = field(default_factory=list)
-    answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
-    closed: threading.Event = field(default_factory=threading.Event)
-    over: threading.Event = field(default_factory=threading.Event)
+class Sentry(Receiver):
+    """A Sentry of this test's."""
 
     @property
     def dsn(self) -> str:
         """Where to send to."""
-        return f"http://public@127.0.0.1:{self.port}/42"
+        return f"http://public@{self.address}/42"
 
-    def take(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str]]:
-        """Note an envelope that is taken; return the answer."""
-        self.paths.append(path)
-        self.headers.append(headers)
-        if self.closed.is_set():
-            self.over.wait(30)
-        status, more = self.answers.pop(0) if self.answers else (200, {})
-        if status == 200:
-            self.raw.append(gzip.decompress(body) if headers.get("Content-Encoding") == "gzip" else body)
-            self.events += _events(self.raw[-1])
-        return status, more
+    @property
+    def paths(self) -> list[str]:
+        """Where to each request went."""
+        return [got.path for got in self.got]
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The events of the envelopes that were taken."""
+        return [event for got in self.got if got.status == 200 for event in _events(got.unpacked)]
 
 
 def _events(envelope: bytes) -> Iterator[dict[str, Any]]:
@@ -66,63 +50,12 @@ def _events(envelope: bytes) -> Iterator[dict[str, Any]]:
         rest = rest[length:].removeprefix(b"\n")
 
 
-class _Handler(BaseHTTPRequestHandler):
-    receiver: Receiver
-
-    def do_POST(self) -> None:
-        """Take an envelope."""
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        status, headers = self.receiver.take(self.path, dict(self.headers), body)
-        try:
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-        except ConnectionError:  # who asked has not waited
-            return
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing on stderr."""
-
-
 @pytest.fixture
-def sentry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+def sentry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sentry]:
     """Run a receiver; what this process sends goes past the developer's proxy and environment."""
     for name in ("SENTRY_DSN", "SENTRY_ENVIRONMENT", "SENTRY_RELEASE", "SENTRY_DEBUG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    receiver = Receiver()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"receiver": receiver}))
-    receiver.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield receiver
-    receiver.over.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture
-def spawn(tmp_path: Path) -> Iterator[Spawner]:
-    """Start any command, as the core's fixture does."""
-    spawner = Spawner(tmp_path / "processes")
-    yield spawner
-    spawner.end()
-
-
-@pytest.fixture
-def launch(spawn: Spawner) -> Launch:
-    """Start the launcher, as the core's fixture does."""
-    return spawn.launch
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> MakeProject:
-    """Write an application, as the core's fixture does."""
-
-    def make(files: Mapping[str, str], name: str = "project") -> Path:
-        return write_project(tmp_path / name, files)
-
-    return make
+    with receiving(Sentry()) as running:
+        yield running

@@ -15,7 +15,7 @@ from support.pool import both_servers, start_pool
 if TYPE_CHECKING:
     from support.projects import MakeProject
     from support.spawning import Launch
-    from tests.conftest import Receiver
+    from tests.conftest import Sentry
 
 # Without the SDK's own flush at the interpreter's end, which not every server reaches.
 APP = """
@@ -54,7 +54,7 @@ sys.stdout.flush()
 
 
 @both_servers
-def test_what_was_captured_last_arrives(launch: Launch, project: MakeProject, sentry: Receiver, server: str) -> None:
+def test_what_was_captured_last_arrives(launch: Launch, project: MakeProject, sentry: Sentry, server: str) -> None:
     """Twenty messages of the last moment, sent one by one in the background, of each worker that is told to end."""
     folder = project({"main.py": APP})
     pool = start_pool(launch, folder, server, workers=2, env={"APP_DSN": sentry.dsn})
@@ -65,9 +65,9 @@ def test_what_was_captured_last_arrives(launch: Launch, project: MakeProject, se
 
 
 @pytest.mark.parametrize(("dsn", "least_s", "most_s"), [("hangs", 1.8, 4.0), ("", 0.0, 1.0)])
-def test_the_wait_is_bounded(project: MakeProject, sentry: Receiver, dsn: str, least_s: float, most_s: float) -> None:
+def test_the_wait_is_bounded(project: MakeProject, sentry: Sentry, dsn: str, least_s: float, most_s: float) -> None:
     """A Sentry that does not answer holds the worker for two seconds, a client that is off not at all."""
-    sentry.closed.set()
+    sentry.open.clear()
     folder = project({"main.py": APP, "driver.py": DRIVER})
     environ = {"PATH": "/usr/bin:/bin", "APP_DSN": sentry.dsn if dsn else ""}
     before = time.monotonic()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from support.projects import MakeProject
     from support.spawning import Launch, Spawner
-    from tests.conftest import Receiver
+    from tests.conftest import Sentry
 
 PATIENCE_S = 30
 EVENT = {"event_id": "0" * 32, "message": "hello", "level": "error", "tags": {"kind": "crash"}}
@@ -44,15 +44,15 @@ REPORT: dict[str, Any] = {
 }
 
 
-def test_an_event_arrives_in_an_envelope(sentry: Receiver) -> None:
+def test_an_event_arrives_in_an_envelope(sentry: Sentry) -> None:
     """Compressed, with the key of the DSN; with no release when nobody knows one, and nothing of this process."""
     send(dict(EVENT), sentry.dsn)
     (event,) = sentry.events
 
     assert ["/api/42/envelope/"] == sentry.paths
-    assert "sentry_key=public" in sentry.headers[0]["X-Sentry-Auth"]
+    assert "sentry_key=public" in sentry.got[0].headers["X-Sentry-Auth"]
     assert ("gzip", "application/x-sentry-envelope") == tuple(
-        sentry.headers[0][name] for name in ("Content-Encoding", "Content-Type")
+        sentry.got[0].headers[name] for name in ("Content-Encoding", "Content-Type")
     )
     assert (EVENT["event_id"], "hello", "production") == (event["event_id"], event["message"], event["environment"])
     assert {"release", "contexts", "user", "request", "extra", "modules"}.isdisjoint(event)
@@ -67,7 +67,7 @@ def test_an_event_arrives_in_an_envelope(sentry: Receiver) -> None:
     ],
 )
 def test_a_refusal_is_told_and_the_next_try_succeeds(
-    sentry: Receiver, status: int, headers: dict[str, str], because: str
+    sentry: Sentry, status: int, headers: dict[str, str], because: str
 ) -> None:
     """Whatever the server says that is no success; no redirect is followed."""
     sentry.answers.append((status, headers))
@@ -79,7 +79,7 @@ def test_a_refusal_is_told_and_the_next_try_succeeds(
     assert 2 == len(sentry.paths)
 
 
-def test_a_pause_that_sentry_asks_for_is_kept(sentry: Receiver) -> None:
+def test_a_pause_that_sentry_asks_for_is_kept(sentry: Sentry) -> None:
     """Without a further request."""
     sentry.answers.append((429, {"Retry-After": "1"}))
     with pytest.raises(NotSent, match="answered with 429"):
@@ -101,11 +101,11 @@ def test_a_pause_that_sentry_asks_for_is_kept(sentry: Receiver) -> None:
     assert 1 == len(sentry.events)
 
 
-def test_nobody_there_and_no_answer_are_told_in_time(sentry: Receiver) -> None:
+def test_nobody_there_and_no_answer_are_told_in_time(sentry: Sentry) -> None:
     """Within what the launcher allows: connecting to two addresses, and the answer, in less than ten seconds."""
     with pytest.raises(NotSent, match="cannot be reached: ConnectionRefusedError"):
         send(dict(EVENT), f"http://public@127.0.0.1:{free_port()}/42")
-    sentry.closed.set()
+    sentry.open.clear()
     before = time.monotonic()
     with pytest.raises(NotSent, match="cannot be reached: TimeoutError"):
         send(dict(EVENT), sentry.dsn, timeout_s=0.5)
@@ -120,7 +120,7 @@ def test_a_dsn_that_is_none_is_told() -> None:
         send(dict(EVENT), "https://sentry.example/1")
 
 
-def test_the_client_of_the_application_is_left_alone(sentry: Receiver) -> None:
+def test_the_client_of_the_application_is_left_alone(sentry: Sentry) -> None:
     """What `sentry_sdk.init` set up, scopes and tags, is neither changed nor used."""
     everywhere = sentry_sdk.Scope.get_global_scope()
     application = sentry_sdk.Client(dsn=sentry.dsn, default_integrations=False, release="of the application")
@@ -138,7 +138,7 @@ def test_the_client_of_the_application_is_left_alone(sentry: Receiver) -> None:
     assert [({"kind": "crash"}, None)] == [(event["tags"], event.get("release")) for event in sentry.events]
 
 
-def test_without_a_dsn_nothing_is_sent(sentry: Receiver) -> None:
+def test_without_a_dsn_nothing_is_sent(sentry: Sentry) -> None:
     """The hook returns: the report is taken."""
     launcher_incident(Incident.from_report(REPORT))
 
@@ -160,7 +160,7 @@ def test_without_a_dsn_nothing_is_imported() -> None:
     assert ("[]\n", "") == (ran.stdout, ran.stderr)
 
 
-def test_without_a_dsn_no_process_is_started(sentry: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_dsn_no_process_is_started(sentry: Sentry, monkeypatch: pytest.MonkeyPatch) -> None:
     """And workers have the flush all the same, for the application's own client."""
 
     def modules() -> list[str]:
@@ -174,7 +174,7 @@ def test_without_a_dsn_no_process_is_started(sentry: Receiver, monkeypatch: pyte
 
 
 @pytest.fixture
-def monitored(spawn: Spawner, tmp_path: Path, sentry: Receiver) -> Iterator[Callable[[], Monitored]]:
+def monitored(spawn: Spawner, tmp_path: Path, sentry: Sentry) -> Iterator[Callable[[], Monitored]]:
     """Run a monitor with this plugin as it is installed, and secrets in its environment."""
     made: list[Monitored] = []
 
@@ -196,7 +196,7 @@ def monitored(spawn: Spawner, tmp_path: Path, sentry: Receiver) -> Iterator[Call
 
 
 def test_a_report_goes_through_the_plugin_host_until_sentry_has_it(
-    monitored: Callable[[], Monitored], sentry: Receiver
+    monitored: Callable[[], Monitored], sentry: Sentry
 ) -> None:
     """A refusal is tried again, what arrives is one event, and no secret is in it."""
     sentry.answers.append((503, {}))
@@ -216,7 +216,7 @@ def test_a_report_goes_through_the_plugin_host_until_sentry_has_it(
 
 
 @linux_only
-def test_a_worker_that_dies_is_an_event(launch: Launch, project: MakeProject, sentry: Receiver) -> None:
+def test_a_worker_that_dies_is_an_event(launch: Launch, project: MakeProject, sentry: Sentry) -> None:
     """Of a launcher as people start it: why, where, in which request; nothing of the query or the environment."""
     folder = project({"main.py": APP})
     environ = {"SENTRY_DSN": sentry.dsn, "DATABASE_PASSWORD": "planted", "LAUNCHER_RUNTIME_DIR": str(folder / "run")}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.spawning import Spawner
-    from tests.conftest import Receiver
+    from tests.conftest import Hook
 
 # As the plugin host does: it loads the module, which reads the settings, and calls the hook.
 HOST = """
@@ -49,7 +49,7 @@ def test_a_mistake_is_said_when_the_plugin_is_loaded(report: dict[str, Any], spa
 
 
 def test_the_launcher_asks_until_it_is_taken(
-    report: dict[str, Any], spawn: Spawner, tmp_path: Path, receiver: Receiver
+    report: dict[str, Any], spawn: Spawner, tmp_path: Path, receiver: Hook
 ) -> None:
     """In the plugin host, after an answer that was a failure; nothing on the way says the URL."""
     receiver.answers = [503]

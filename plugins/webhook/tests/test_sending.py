@@ -25,7 +25,8 @@ from support.waiting import free_port
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import MakeIncident, Receiver
+    from support.crash_report import MakeIncident
+    from tests.conftest import Hook
 
 README = Path(__file__).parents[1] / "README.md"
 PLANTED = {
@@ -42,7 +43,7 @@ def to(*urls: str, **options: Any) -> Reporter:
     return Reporter(Webhook(url=url, **given) for url in urls)
 
 
-def test_the_report_arrives_as_it_is(report: dict[str, Any], incident: MakeIncident, receiver: Receiver) -> None:
+def test_the_report_arrives_as_it_is(report: dict[str, Any], incident: MakeIncident, receiver: Hook) -> None:
     """As its JSON, with its id; not signed without a secret."""
     to(receiver.url).send(incident())
     (got,) = receiver.got
@@ -56,7 +57,7 @@ def test_the_report_arrives_as_it_is(report: dict[str, Any], incident: MakeIncid
     assert {one.name for one in dataclasses.fields(Incident)} == document.keys()
 
 
-def test_the_readme_s_lines_verify_it(incident: MakeIncident, receiver: Receiver) -> None:
+def test_the_readme_s_lines_verify_it(incident: MakeIncident, receiver: Hook) -> None:
     """A genuine one passes; another secret, another body and an old one do not."""
     readme = README.read_text(encoding="utf-8")
     code = re.search(r"```python\n(def is_genuine.*?)```", readme, re.DOTALL)
@@ -74,7 +75,7 @@ def test_the_readme_s_lines_verify_it(incident: MakeIncident, receiver: Receiver
     assert not known["is_genuine"]("geheim", receiver.got[1].headers["X-Launcher-Signature"], receiver.got[1].body)
 
 
-def test_slack_gets_its_shape(incident: MakeIncident, receiver: Receiver) -> None:
+def test_slack_gets_its_shape(incident: MakeIncident, receiver: Hook) -> None:
     """Text and blocks instead of the report."""
     to(receiver.url, format="slack").send(incident())
     message = json.loads(receiver.got[0].body)
@@ -84,7 +85,7 @@ def test_slack_gets_its_shape(incident: MakeIncident, receiver: Receiver) -> Non
 
 
 @pytest.mark.parametrize("status", [500, 503, 408, 425, 429, 301, 307])
-def test_who_does_not_take_it_is_asked_again(incident: MakeIncident, receiver: Receiver, status: int) -> None:
+def test_who_does_not_take_it_is_asked_again(incident: MakeIncident, receiver: Hook, status: int) -> None:
     """It raises, with the status and without the URL, and succeeds when it is taken; no redirect is followed."""
     receiver.answers = [status]
     reporter = to(receiver.url)
@@ -97,7 +98,7 @@ def test_who_does_not_take_it_is_asked_again(incident: MakeIncident, receiver: R
 
 
 def test_what_is_refused_for_good_is_given_up(
-    incident: MakeIncident, receiver: Receiver, caplog: pytest.LogCaptureFixture
+    incident: MakeIncident, receiver: Hook, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Asking again would not help: nothing is raised, and the log says it once, without the URL."""
     receiver.answers = [404, 404, 410]
@@ -112,7 +113,7 @@ def test_what_is_refused_for_good_is_given_up(
 
 
 def test_who_has_it_is_not_sent_it_again(
-    report: dict[str, Any], incident: MakeIncident, receivers: Callable[[], Receiver]
+    report: dict[str, Any], incident: MakeIncident, receivers: Callable[[], Hook]
 ) -> None:
     """One of two receivers fails twice: the other one hears of the report once, and of the next one too."""
     well, failing = receivers(), receivers()
@@ -128,7 +129,7 @@ def test_who_has_it_is_not_sent_it_again(
     assert [*[report["id"]] * 3, "next"] == [got.headers["X-Launcher-Delivery"] for got in failing.got]
 
 
-def test_kinds_are_chosen(incident: MakeIncident, receiver: Receiver) -> None:
+def test_kinds_are_chosen(incident: MakeIncident, receiver: Hook) -> None:
     """An incident of another kind is not sent."""
     reporter = to(receiver.url, kinds=frozenset({"boot-failed"}))
     reporter.send(incident())
@@ -137,7 +138,7 @@ def test_kinds_are_chosen(incident: MakeIncident, receiver: Receiver) -> None:
     assert ["2"] == [got.headers["X-Launcher-Delivery"] for got in receiver.got]
 
 
-def test_silence_is_bounded(incident: MakeIncident, receivers: Callable[[], Receiver]) -> None:
+def test_silence_is_bounded(incident: MakeIncident, receivers: Callable[[], Hook]) -> None:
     """A receiver that does not answer costs its timeout and keeps nothing from the others."""
     silent, well = receivers(), receivers()
     silent.open.clear()
@@ -159,7 +160,7 @@ def test_nobody_there(incident: MakeIncident) -> None:
 
 
 def test_certificates_are_verified(
-    incident: MakeIncident, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    incident: MakeIncident, receiver: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A receiver with a certificate of its own making is not told anything, until it is trusted."""
     key, certificate = tmp_path / "tls.key", tmp_path / "tls.crt"
@@ -180,9 +181,7 @@ def test_certificates_are_verified(
     assert 1 == len(receiver.got)
 
 
-def test_a_proxy_of_the_environment(
-    incident: MakeIncident, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_proxy_of_the_environment(incident: MakeIncident, receiver: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked instead of the receiver, whose login is a header and not a part of the address."""
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{receiver.server_port}")
     monkeypatch.delenv("no_proxy", raising=False)
@@ -194,7 +193,7 @@ def test_a_proxy_of_the_environment(
 
 
 @pytest.mark.parametrize("shape", ["json", "slack"])
-def test_nothing_secret_is_sent(incident: MakeIncident, receiver: Receiver, shape: str) -> None:
+def test_nothing_secret_is_sent(incident: MakeIncident, receiver: Hook, shape: str) -> None:
     """Passwords that a report should not have any more do not leave the machine."""
     to(receiver.url, format=shape, secret="geheim").send(incident(**PLANTED))  # noqa: S106 - of a test
     (got,) = receiver.got
