@@ -12,20 +12,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from launcher.incidents.kinds import Kind as Kind  # noqa: PLC0414 - plugins import it from here
+
 Group = Literal["readiness", "startup"]
-Kind = Literal[
-    "crash",
-    "boot-failed",
-    "step-failed",
-    "lock-lost",
-    "lock-unavailable",
-    "dependency-down",
-    "memory-refused",
-    "start-failed",
-    "crash-loop",
-    "unclean-end",
-    "oom-kill",
-]
 Verdict = Literal["oom", "killed", "native-crash", "hang", "boot-failed", "boot-hang", "exited", "unknown"]
 Confidence = Literal["certain", "probable", "guess"]
 

@@ -1,7 +1,11 @@
 """What must not be seen?
 
 URLs carry passwords, and URLs are printed: by steps, drivers, errors and plans. Everything that leaves the process as
-text goes through here. In doubt too much is masked: people write `@`, `/` or a space into a password unencoded.
+text goes through here; what an application wrote goes through `launcher.masking`. In doubt too much is masked: people
+write `@`, `/` or a space into a password unencoded.
+
+Time is linear, whatever the text: a candidate without an `@` behind it takes the word, or the line, with it (`rest`),
+since no other candidate in there has one either.
 """
 
 from __future__ import annotations
@@ -9,42 +13,62 @@ from __future__ import annotations
 import re
 
 MASK = "***"
+# Patterns begin with what is seldom, a text or a set that heeds case: only then does `re` skip quickly what is nothing.
 _PORT = r"\d{1,5}(?:[/?#,;)\]}\s'\"]|\.\s|\.?$)"  # after a host and not after a user
 # Up to the last `@` of the word; what cannot be a port may go on behind spaces (SQLAlchemy writes them as they are).
 # In addresses of the web, where a password has no `/` (RFC 3986 §3.2.1), a port is taken as one.
-_USER = r"(?!\[)(?:(?!@\[[0-9a-f:.]+(?:%[\w.%\-]+)?\])[^\s/:'\"])*"  # not a host of IPv6, nor a user before one
-_USERINFO = re.compile(
-    rf"(?P<head>(?<![\w+.\-])(?!(?:http|ws)s?://[^\s/:'\"]*:{_PORT})[a-z][\w+.\-]*://{_USER})"
-    rf":(?:[^\s'\"]*@|(?!{_PORT})[^\n@]*@(?:[^\s'\"]*@)?)",
-    re.IGNORECASE | re.ASCII,
+WEB = r"(?:(?<=http://)|(?<=https://)|(?<=ws://)|(?<=wss://))"
+_IPV6 = r"[0-9a-fA-F:.]+(?:%[\w.%\-]+)?\]"
+_USER = rf"(?!\[)[^\s/:'\"@]*+(?:@(?!\[{_IPV6})[^\s/:'\"@]*+)*+"  # not a host of IPv6, nor a user before one
+_URL = rf"(?P<head>://(?<=[\w+.\-]://)(?!(?i:{WEB})[^\s/:'\"]*:{_PORT}){_USER}):"
+_SHORT = 24  # characters: looking twice at so few costs less than what is done about a match
+_IN_WORD = rf"(?:[^\s'\"]*@|(?P<rest>[^\s'\"]{{{_SHORT},}}))"
+_USERINFO = re.compile(_URL + _IN_WORD, re.ASCII)
+_WITH_SPACES = re.compile(
+    rf"{_URL}(?!{_PORT})(?:[^\n@]*@(?:[^\s'\"]*@)?|(?P<rest>[^\n@]{{{_SHORT},}}))",
+    re.ASCII,
 )
 # Of what was meant as a URL: `scheme:user:password@host`. Not of IPv6 in brackets.
 _BARE = re.compile(
-    r"(?P<head>(?<![\w+.\-:/@])(?![0-9a-f:.]+(?:%[\w.%\-]+)?\])[a-z][\w+.\-]*:/?[^\s/:@'\"]*):(?!//)[^\s'\"]*@",
-    re.IGNORECASE | re.ASCII,
+    rf"(?P<head>[^\w+.\-:/@](?!(?<=\[){_IPV6})[a-zA-Z][\w+.\-]*+:/?[^\s/:@'\"]*+):(?!//){_IN_WORD}",
+    re.ASCII,
 )
-_NAME = r"(?:password|passwd|passphrase|secret|token|credentials?|(?:api|access|private|secret)[_-]?key)"
+_NAME = (
+    r"[pstcaPSTCA](?i:(?<=p)(?:ass(?:word|wd|phrase)|wd|rivate[_-]?key)|(?<=s)ecret(?:[_-]?key)?|(?<=t)oken"
+    r"|(?<=c)redentials?|(?<=a)(?:pi|ccess)[_-]?key{})"
+)
+NAME = _NAME.format("")
+_HINTS = ("pass", "pwd", "secret", "token", "credential", "key")  # one is in every name
+# `pass=` is a password; what anything else `pass` says is mostly a test.
+_BRIEF = (
+    r"|(?<=p)ass(?:(?<![a-z0-9]pass)|(?<=(?:db|pg)pass)|(?<=userpass)|(?<=storepass)|(?<=keypass))"
+    r"(?:(?==|%3D)|(?<=_pass))"
+)
+_MASKED = r"\*\*\*(?=[\s&'\",;)\]}]|%3[bB]|%26|$)"
+_BRIEF_KEY = r"|(?<=p)ass(?<=[_'\"]pass)"  # or a part of a name
 _PARAMETER = re.compile(
-    rf"(?P<head>(?:{_NAME}|\bpwd|(?<=%3B)pwd)\s*(?:=|%3D)\s*)(?P<value>'[^']*'|\"[^\"]*\"|(?:(?!%3B|%26)[^\s&'\"])+)",
-    re.IGNORECASE,
+    rf"(?P<head>{_NAME.format(_BRIEF)}\s*+(?:==?|%3[Dd])\s*+)"
+    rf"(?P<value>{_MASKED}|(?:'[^']*+'|\"[^\"]*+\")++(?![^\s&'\",;)\]}}])|[^\s&'\"%]*+(?:%(?!3[Bb]|26)[^\s&'\"%]*+)*+)",
+    re.ASCII,
 )
 # What people say of a password and nobody takes for one.
-_PROSE = (
-    r"(?!(?:is|was|are|were|must|may|can|cannot|should|has|have|not|no|field|missing|required|invalid|incorrect|wrong"
+PROSE = (
+    r"(?!(?i:is|was|are|were|must|may|can|cannot|should|has|have|not|no|field|missing|required|invalid|incorrect|wrong"
     r"|expired|expected)(?:[.,;]?\s|[.,;]?$))"
 )
 # To the closing quote, which stays, so that JSON stays JSON (inside of JSON it is `\"`); without one to the next space.
-_COLON = r"[ \t]*:(?!//)[ \t]*"
-_QUOTE = r"b?(?P<quote>\\*['\"])?"
-_VALUE = r"(?(quote)(?:(?!(?P=quote))(?:\\.|[^\n]))+|[^\s'\"]+)"
+QUOTE = r"(?:[bB]?(?P<quote>\\{0,31}['\"]))?"
+QUOTED = r"(?:[^\\'\"\n]++|(?!(?P=quote))(?:\\.|[^\n]))++"
+VALUE = rf"(?P<value>(?(quote){QUOTED}|(?:{_MASKED}|[^\s'\"]+)))"
 _ENTRY = re.compile(
-    rf"(?P<head>(?:{_NAME}|\bpwd)\\*['\"]?{_COLON}{_QUOTE})(?(quote)|{_PROSE}){_VALUE}",
-    re.IGNORECASE,
+    rf"(?P<head>{_NAME.format(_BRIEF_KEY)}\\*['\"]?[ \t]*:(?!//)[ \t]*{QUOTE})(?(quote)|{PROSE}){VALUE}",
+    re.ASCII,
 )
 # `Authorization: Basic X`, as a header, in JSON, and in the pairs of bytes of an ASGI scope.
 _AUTHORIZATION = re.compile(
-    rf"(?P<head>authorization\\*['\"]?[ \t]*(?:[:=]|(?<=['\"]),)[ \t]*{_QUOTE}(?:[a-z][\w-]*[ \t]+)?){_VALUE}",
-    re.IGNORECASE,
+    r"(?P<head>[aA](?i:uthorization)\\*['\"]?[ \t]*(?:[:=]|(?<=['\"]),)[ \t]*"
+    rf"{QUOTE}(?:[a-zA-Z][\w-]*[ \t]+)?){VALUE}",
+    re.ASCII,
 )
 
 
@@ -54,12 +78,38 @@ def redact(text: str) -> str:
     Also where the `//` was forgotten. Pairs: `password=...`, `password: ...`, `"password": "..."`. Headers:
     `Authorization: Bearer ...`.
     """
-    if "://" in text:
-        text = _USERINFO.sub(rf"\g<head>:{MASK}@", text)
-    if "@" in text:
-        text = _BARE.sub(rf"\g<head>:{MASK}@", text)
-    if "authorization" in text.lower():
-        text = _AUTHORIZATION.sub(rf"\g<head>{MASK}", text)
-    if ":" in text:
-        text = _ENTRY.sub(rf"\g<head>{MASK}", text)
-    return _PARAMETER.sub(rf"\g<head>{MASK}", text) if "=" in text or "%3" in text else text
+    colon = ":" in text
+    if colon and "@" in text:
+        if "://" in text:
+            text = _WITH_SPACES.sub(_without_password, _USERINFO.sub(_without_password, text))
+        text = _BARE.sub(_without_password, f" {text}")[1:]
+    equals = "=" in text or "%3" in text
+    if not (colon or equals or "," in text):
+        return text
+    lower = text.lower()
+    if "authorization" in lower:
+        text = _AUTHORIZATION.sub(without_value, text)
+    if any(hint in lower for hint in _HINTS):
+        text = _ENTRY.sub(without_value, text) if colon else text
+        text = _PARAMETER.sub(_without_parameter, text) if equals else text
+    return text
+
+
+def without_value(found: re.Match[str]) -> str:
+    """Return a match with its `value` masked; what closes a list or a call behind an unquoted one stays."""
+    head, quote, value = found.group("head", "quote", "value")
+    return head + (_hidden(value) if quote is None else MASK)
+
+
+def _without_parameter(found: re.Match[str]) -> str:
+    head, value = found.groups()
+    return head + (MASK if value[:1] in {"'", '"'} else _hidden(value))
+
+
+def _hidden(value: str) -> str:
+    return MASK + value[len(value.rstrip(",;)]}")) :] if value else ""
+
+
+def _without_password(found: re.Match[str]) -> str:
+    head, rest = found.groups()
+    return found[0] if rest else f"{head}:{MASK}@"

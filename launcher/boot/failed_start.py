@@ -35,7 +35,7 @@ from launcher.incidents.report import new_report
 from launcher.incidents.store import Store
 from launcher.incidents.termination import MOST_BYTES, TerminationLog
 from launcher.log import log
-from launcher.redact import redact
+from launcher.masking import masked
 
 _KINDS: tuple[tuple[type[LauncherError], str], ...] = (
     (StepFailed, "step-failed"),
@@ -74,7 +74,7 @@ def _report_of(start: Start, error: Exception) -> dict[str, Any]:
         title, stacks = f"a fault of the launcher: {_text(error)}", "".join(traceback.format_exception(error))
         return new_report("start-failed", title, evidence=["it was not foreseen"], stacks=stacks, **told_of)
     kind = next((kind for of, kind in _KINDS if isinstance(error, of)), "start-failed")
-    lines = redact(error.detail).splitlines()[-_MOST_LINES:]  # all together: what is masked may have several lines
+    lines = masked(error.detail).splitlines()[-_MOST_LINES:]  # all together: what is masked may have several lines
     return new_report(kind, error.message, evidence=_evidence(error), last_log=lines, **told_of)
 
 
@@ -159,7 +159,7 @@ def _write_last_words(start: Start, error: BaseException) -> None:
     lines = [f"asgi-launcher: {'stopped' if stopped else f'gave up, exit code {int(_code(error))}'}: {_text(error)}"]
     if isinstance(error, LauncherError):
         lines += [f"try: {error.cure}"] if error.cure else []
-        said = [f"| {line}" for line in redact(error.detail).splitlines()[-_LINES_OF_LAST_WORDS:]]
+        said = [f"| {line}" for line in masked(error.detail).splitlines()[-_LINES_OF_LAST_WORDS:]]
         while said and len("\n".join([*lines, *said]).encode(errors="replace")) >= MOST_BYTES:
             del said[0]  # what it said last tells most
         lines += said

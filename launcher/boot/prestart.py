@@ -27,8 +27,8 @@ from launcher.boot.takeover import take_over
 from launcher.errors import ExitCode, LauncherError, LockLost, StepRefused
 from launcher.locks import Held, Ledger, Lock, Record, State
 from launcher.log import log
+from launcher.masking import masked
 from launcher.plan import PlannedLock, PlannedStep
-from launcher.redact import redact
 from launcher.settings.topics import PrestartSettings
 from launcher.steps import Command, Due, Finished
 from launcher.units import human_seconds
@@ -231,7 +231,7 @@ class Prestart:
             cwd=self.context.cwd,
             environ=step_environ(planned, self.context.environ, held, record),
             timeout_s=planned.settings.timeout_s,
-            on_line=lambda stream, line: log.info("launcher.step_output", step=planned.name, stream=stream, line=line),
+            on_line=lambda stream, line: _say(planned.name, stream, line),
             held=held,
         )
         started = time.monotonic()
@@ -279,8 +279,12 @@ def _record(ledger: Ledger, record: Record, result: Finished | None, tail: str) 
     """Write how the step ended. Raises LockLost when somebody else has begun it meanwhile."""
     state: State = "done" if result is not None and result.ok else "failed"
     code = result.status if result is not None else None
-    if not ledger.finish(record, state, exit_code=code, tail=redact(tail)) and state == "done":
+    if not ledger.finish(record, state, exit_code=code, tail=masked(tail)) and state == "done":
         raise LockLost(f"step {record.step!r} was begun by somebody else meanwhile: its end was not recorded")
+
+
+def _say(step: str, stream: str, line: str) -> None:
+    log.info("launcher.step_output", step=step, stream=stream, line=masked(line))
 
 
 def _is_doubtful(planned: PlannedStep) -> bool:

@@ -22,6 +22,7 @@ from launcher.boot.sockets import close_listeners
 from launcher.boot.watch import Watch
 from launcher.errors import DependencyDown, ExitCode, LauncherError, StepFailed
 from launcher.locks import Ledger
+from launcher.masking import masked
 from launcher.plan import Plan, PlannedStep
 from launcher.servers import Listener
 from launcher.settings.topics import Settings
@@ -173,6 +174,6 @@ def _import_app(plan: Plan, context: Context) -> None:
     argv = (sys.executable, "-P", "-m", "launcher.boot.import_app", str(app.import_dir), app.import_string)
     result = context.run(Command(argv=argv), timeout_s=_IMPORT_S)
     if not result.ok:
-        error = LauncherError(f"the application {app.import_string} cannot be imported", detail=result.tail)
+        error = LauncherError(f"the application {app.import_string} cannot be imported", detail=masked(result.tail))
         error.exit_code = ExitCode.NEVER_READY
         raise error

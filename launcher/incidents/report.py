@@ -13,25 +13,14 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from launcher import __version__
-from launcher.redact import MASK, redact
+from launcher.incidents.kinds import Kind
+from launcher.masking import masked
 
 SCHEMA = 1
-KINDS = (
-    "crash",
-    "boot-failed",
-    "step-failed",
-    "lock-lost",
-    "lock-unavailable",
-    "dependency-down",
-    "memory-refused",
-    "start-failed",
-    "crash-loop",
-    "unclean-end",
-    "oom-kill",
-)
+KINDS: tuple[str, ...] = get_args(Kind)
 ID = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{6}", re.ASCII)
 
 # Characters. faulthandler writes at most 100 threads of 100 frames, some 80 characters each; few processes have ten.
@@ -39,7 +28,6 @@ _MOST_OF_TITLE, _MOST_OF_STACKS = 500, 1 << 17
 _MOST_OF_A_TEXT = 2000
 _MOST_ENTRIES = 100  # of a list
 _CUT = "\n... {} characters are left out ...\n"
-_WORD = re.compile(r"[^\s'\"]+")
 _LEFT_OF_A_TEXT = 100  # in the smallest report: bytes
 
 
@@ -103,12 +91,6 @@ def rfc3339(seconds: float) -> str:
     """Return a time since the epoch, in UTC, to the microsecond."""
     whole, micros = divmod(round(seconds * 1e6), 1_000_000)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{micros:06d}Z"
-
-
-def masked(text: str) -> str:
-    """Return `text` without passwords and without the queries of paths and URLs; only what UTF-8 can hold."""
-    text = redact(text.encode("utf-8", "backslashreplace").decode())
-    return _WORD.sub(_without_query, text) if "?" in text and "/" in text else text
 
 
 def hostname() -> str:
@@ -178,13 +160,13 @@ def _plain(value: Any, name: str = "") -> Any:
 def _bounded(text: str, most: int, cut: str = _CUT) -> str:
     """Return the text masked, then cut: what a cut leaves of a password could not be recognised.
 
-    What is very long is cut before as well, so that masking ends; that place is cut out again.
+    What is very long is cut before as well, so that masking takes no time; that place is cut out again.
     """
     return _ends(masked(_ends(text, 4 * most, cut)), most, cut)
 
 
 def _stacks(text: str) -> str:
-    """Return the text masked by the line, since masking a very long one takes long, then cut.
+    """Return the text masked by the line, of which each has an end of its own, then cut.
 
     Of what is very long only whole lines are masked: in a part of one a password could not be recognised.
     """
@@ -201,11 +183,6 @@ def _within(lines: Iterable[str]) -> Iterator[str]:
         if (room := room - len(line) - 1) < 0:
             return
         yield line
-
-
-def _without_query(found: re.Match[str]) -> str:
-    head, mark, query = found[0].partition("?")
-    return f"{head}{mark}{MASK}" if query and "/" in head else found[0]
 
 
 def _ends(text: str, most: int, cut: str = _CUT) -> str:

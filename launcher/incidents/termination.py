@@ -10,7 +10,7 @@ import os
 import stat
 from pathlib import Path
 
-from launcher.incidents.report import masked
+from launcher.masking import masked
 
 MOST_BYTES = 4096  # https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
 _USUAL = Path("dev/termination-log")

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
+from launcher.masking import masked
 from launcher.records import HealthCheck
-from launcher.redact import redact
 
 LONGEST_DETAIL = 300  # characters
 
@@ -128,7 +128,7 @@ def _in_words(error: BaseException) -> str:
     """Return a line for people, without passwords and without what would steer a terminal."""
     name = type(error).__name__
     try:
-        text = " ".join(redact(str(error)).split())
+        text = " ".join(masked(str(error)).split())
     except Exception:  # noqa: BLE001 - a plugin's class, whose `__str__` may raise anything
         return name
     return "".join(sign if sign.isprintable() else "?" for sign in text[:LONGEST_DETAIL]) or name

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 
 from launcher.crossing import anonymous_file
-from launcher.redact import redact
+from launcher.masking import masked
 
 MOST_BYTES = 1 << 20  # it is memory, and a worker may be asked for its stacks again and again
 
@@ -45,10 +45,10 @@ class Evidence:
         """
         size = os.fstat(self.fd).st_size
         if size <= limit:
-            return redact(self._between(0, size))
+            return masked(self._between(0, size))
         # Whole lines: of a URL that is cut, the password would not be found.
         head, tail = self._between(0, limit // 2), self._between(size - limit // 2, size)
-        return redact("\n".join((head.rpartition("\n")[0], "[...]", tail.partition("\n")[2])))
+        return masked("\n".join((head.rpartition("\n")[0], "[...]", tail.partition("\n")[2])))
 
     def close(self) -> None:
         """Let it go. Closed already is fine."""

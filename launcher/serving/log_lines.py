@@ -20,15 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from launcher.log import LEVELS, log, renderer, timestamp, write_line
-from launcher.redact import MASK, redact
+from launcher.masking import without_secrets
+from launcher.redact import MASK
 
 REQUEST_ANSWERED = "launcher.request_answered"
 ACCESS_LOGGER = "uvicorn.access"
 _NAMES = {number: name for name, number in LEVELS.items() if name != "warn"}
 _TRACEBACK = "Traceback (most recent call last):"
 _HERE = "launcher.serving.log_lines"
-# What stands in a query and opens something, beyond what `redact` knows anywhere: OAuth's `code` (RFC 6749 §4.1.2),
-# signatures of signed URLs, sessions, one-time passwords.
+# What stands in a query and opens something, beyond what `without_secrets` knows anywhere: OAuth's `code` (RFC 6749
+# §4.1.2), signatures of signed URLs, sessions, one-time passwords.
 _QUERY_SECRET = re.compile(
     r"(?P<head>[?&;](?:[\w.\-]*signature|sig|auth|key|code|jwt|session(?:_?id)?|sid|otp|ticket)=)[^&;#\s'\"]+",
     re.IGNORECASE,
@@ -138,7 +139,7 @@ def _apart(message: str) -> tuple[str, str]:
 
 def clean(text: str) -> str:
     """Return `text` without passwords, and without what opens something in a query."""
-    text = redact(text)
+    text = without_secrets(text)
     return _QUERY_SECRET.sub(rf"\g<head>{MASK}", text) if "?" in text and "=" in text else text
 
 
@@ -146,7 +147,7 @@ def _clean_path(path: str) -> str:
     """Return what `clean` returns; it costs more than all else of a line, so names of a query are asked about once."""
     before, _, query = path.partition("?")
     unusual = "=" in before or ";" in query or query.count("=") > query.count("&") + 1
-    if unusual or "@" in path or ":" in path or "%3" in path:
+    if unusual or "@" in path or ":" in path or "%3" in path or "eyJ" in path:  # a JWT: whatever its name
         return clean(path)
     for pair in query.split("&") if query else ():
         if _is_secret(pair.partition("=")[0]):

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from launcher.masking import masked
+
 if TYPE_CHECKING:
     from launcher.steps import Finished
 
@@ -36,14 +38,12 @@ class AskingFailed:
 
 def failure(result: Finished, told: Mapping[str, Any]) -> AskingFailed:
     """Return why, from how the child ended and what it reported."""
-    from launcher.databases import redact
-
-    tail = redact(result.tail.strip())
+    tail = masked(result.tail.strip())
     if result.timed_out:
         return AskingFailed(text="it took too long", tail=tail, unreachable=True)
     failed = told.get("failed")
     if isinstance(failed, dict):
-        text, unreachable = redact(str(failed.get("text"))), failed.get("unreachable") is True
+        text, unreachable = masked(str(failed.get("text"))), failed.get("unreachable") is True
         denied = failed.get("denied") is True
         return AskingFailed(text=text, tail=tail, unreachable=unreachable, denied=denied)
     if result.ok:

@@ -23,6 +23,12 @@ LEAKS = [
     f"GET /pay?card={SECRET} HTTP/1.1",
     f"https://shop.test/a/b?{SECRET}",
     f"see (/pay?{SECRET})",
+    f"MYSQL_PWD={SECRET}",
+    f"dump --password {SECRET} db",
+    f"Cookie: theme=dark; sid={SECRET}",
+    f"https://{SECRET}@shop.test/a",
+    f"https://hooks.slack.com/services/T0/B0/{SECRET}",
+    f"Bearer eyJ{SECRET}.{SECRET}.x",
 ]
 LONG_STACKS = "".join(f'  File "/app/module_{number}.py", line {number} in f\n' for number in range(20_000))
 

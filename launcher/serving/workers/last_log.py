@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from launcher.redact import redact
+from launcher.masking import masked
 from launcher.scoreboard import Slot
 
 _MOST = 2000  # characters of a message: the slot keeps a tenth, and masking takes the longer the more there are
@@ -33,4 +33,4 @@ def _line(record: logging.LogRecord) -> str:
         text = record.getMessage()
     except Exception:  # noqa: BLE001 - arguments that do not fit their message: logging itself will say so
         text = str(record.msg)
-    return redact(f"{record.levelname} {record.name}: {text[:_MOST]}")
+    return masked(f"{record.levelname} {record.name}: {text[:_MOST]}")

@@ -14,8 +14,8 @@ from typing import Protocol
 
 from launcher.errors import PluginError
 from launcher.log import log
+from launcher.masking import masked
 from launcher.records import is_async
-from launcher.redact import redact
 
 INTERVAL_S, TIMEOUT_S = 5.0, 5.0
 _LONGEST_DETAIL = 300  # characters
@@ -69,7 +69,7 @@ class OwnHealth:
         try:
             self._function()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it may raise what it likes; the text is for people
-            text = " ".join(redact(str(error)).split())
+            text = " ".join(masked(str(error)).split())
             self._because = (text or type(error).__name__)[:_LONGEST_DETAIL]
         else:
             self._because = None
