@@ -22,7 +22,7 @@ from enum import IntEnum
 from launcher.crossing import anonymous_file
 from launcher.inflight import InFlight, in_flight
 from launcher.tally import TALLY_BYTES, Counter, Tallied, Tally, summed
-from launcher.words import Flag, Real, Word
+from launcher.words import WORD_BYTES, Flag, Real, Word
 
 SLOTS = 256
 
@@ -37,7 +37,6 @@ _TALLY_AT = 160  # of the slot; everything else in it is the present worker's
 _TALLY_END = _TALLY_AT + TALLY_BYTES
 
 _LOG = struct.Struct("@240s8xq")  # text, number: last, so that the number is there when the text is
-_NUMBER_AT = 248
 _LOG_AT = 1536  # of the slot; the rest of the page
 _LOG_LINES = (_PAGE - _LOG_AT) // _LOG.size
 _READINGS = 4  # of a slot that is being given to the next worker
@@ -190,7 +189,7 @@ class Slot:
             self._sequence = itertools.count(max((number for number, _ in self._log()), default=0) + 1)
         number = next(self._sequence)  # of one piece: lines come from several threads
         at = self.at + _LOG_AT + number % _LOG_LINES * _LOG.size
-        self.memory[at + _NUMBER_AT : at + _LOG.size] = bytes(_LOG.size - _NUMBER_AT)  # while it is no line
+        self.memory[at + _LOG.size - WORD_BYTES : at + _LOG.size] = bytes(WORD_BYTES)  # while it is no line
         _LOG.pack_into(self.memory, at, line.encode(errors="replace"), number)
 
     def read(self) -> SlotState:

@@ -42,6 +42,7 @@ _MONITORS = (
     "metrics",
     "metrics_by_status",
     "runtime_dir",
+    "worker_memory_limit",
 )
 
 

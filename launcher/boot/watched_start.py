@@ -69,6 +69,7 @@ class WatchedStart:
             "ready_workers": monitor.ready_workers,
             "details": monitor.health_details,
             "metrics": monitor.metrics,
+            "worker_memory_limit_bytes": settings.pool.worker_memory_limit,
             "health_http": monitor.health_http,
             "plugins": list(settings.plugins),
             "hooks": of_host(hooks),

@@ -117,7 +117,6 @@ def _decorator(option: Option) -> Callable[[Any], Any]:
         cls=_Flag,
         section=option.group,
         help=_help(option),
-        hidden=bool(option.not_yet),
         expose_value=False,
         callback=_keep,
         **settings,

@@ -65,16 +65,35 @@ class LastRun:
             return None
         return _report(gone, own) if gone else None
 
+    def marker(self) -> tuple[int, dict[str, Any]]:
+        """Return the descriptor of the marker (-1: none), and what `resume` takes with it, as JSON has it."""
+        return self._fd, {"path": str(self._path or ""), "marker": self._marker, "because": self.because}
+
+    def resume(self, fd: int, begun: Mapping[str, Any]) -> None:
+        """Go on with the marker that a child has left for us."""
+        self.because = begun["because"]
+        if fd >= 0:
+            self._fd, self._path, self._marker = fd, Path(begun["path"]), begun["marker"]
+
     def seen(self, **said: Any) -> None:
         """Note how the run is: `workers_ready`, `oom_kill`, `oom_group`, `memory`. At most every 10 s. Never raises.
 
         memory: as in a report. A `seen` without anything says that the launcher lives.
         """
+        if self.note(**said):
+            self.write()
+
+    def note(self, **said: Any) -> bool:
+        """Take note of it, and tell whether it is to be written."""
         now = self._now()
         if self._fd < 0 or 0 <= now - self._noted < SEEN_EVERY_S:
-            return
+            return False
         self._noted = now
         self._marker |= {name: value for name, value in said.items() if name in _SAID} | {"last_seen": now}
+        return True
+
+    def write(self) -> None:
+        """Write what was noted. Never raises."""
         with contextlib.suppress(OSError):
             _lock(self._fd)  # who looked at it in the moment when it was made had the lock
             _overwrite(self._fd, self._marker)

@@ -46,17 +46,37 @@ class Store:
     def keep(self, report: Mapping[str, Any]) -> Path | None:
         """Write the report, complete or not at all, and return its path; None: it is in memory. Never raises."""
         if self.folder is None:
-            self._remember(report)
+            self.remember(report)
             return None
         try:
             path = self._write(self.folder, report)
         except (OSError, ValueError) as error:
             self.because = f"{self.folder} takes no report: {getattr(error, 'strerror', None) or error}"
-            self._remember(report)
+            self.remember(report)
             return None
-        self._in_memory.pop(path.stem, None)
+        self.forget(path.stem)
         self.because = ""
         return path
+
+    def remember(self, report: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Have it in memory; return those that had to give way: the oldest."""
+        self._in_memory[str(report.get("id", ""))] = fitted(report, min(MOST_BYTES_IN_MEMORY, self.most_bytes))
+        sizes = {one: len(as_json(report)) for one, report in self._in_memory.items()}
+        gone = []
+        for one in sorted(sizes):
+            if len(sizes) <= self.most and sum(sizes.values()) <= min(MOST_BYTES_IN_MEMORY, self.most_bytes):
+                break
+            del sizes[one]
+            gone.append(self._in_memory.pop(one))
+        return gone
+
+    def forget(self, number: str) -> None:
+        """Have it in memory no more."""
+        self._in_memory.pop(number, None)
+
+    def remembered(self) -> list[dict[str, Any]]:
+        """Return what is in memory, the newest first."""
+        return [self._in_memory[one] for one in sorted(self._in_memory, reverse=True)]
 
     def all(self) -> list[dict[str, Any]]:
         """Return all that can be read, the newest first."""
@@ -100,21 +120,14 @@ class Store:
                     if time.time() - entry.stat(follow_symlinks=False).st_mtime > _LEFT_BEHIND_S:
                         os.unlink(entry.path)  # noqa: PTH108 - a string, as scandir gives it
                 elif _REPORT.fullmatch(entry.name) and entry.name != but:
-                    sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
+                    found = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(found.st_mode) and found.st_size <= MOST_BYTES_OF_ONE:  # else it is another's
+                        sizes[entry.name] = found.st_size
         total = sum(sizes.values()) + needed_bytes
         oldest = sorted(sizes, reverse=True)
         while oldest and (len(oldest) >= self.most or total > self.most_bytes):
             total -= sizes[name := oldest.pop()]
             _remove(folder / name)
-
-    def _remember(self, report: Mapping[str, Any]) -> None:
-        kept = fitted(report, min(MOST_BYTES_IN_MEMORY, self.most_bytes))
-        self._in_memory[str(report.get("id", ""))] = kept
-        sizes = {one: len(as_json(report)) for one, report in self._in_memory.items()}
-        for one in sorted(sizes):
-            if len(sizes) <= self.most and sum(sizes.values()) <= min(MOST_BYTES_IN_MEMORY, self.most_bytes):
-                return
-            del sizes[one], self._in_memory[one]
 
     def _names(self) -> list[str]:
         if self.folder is None:

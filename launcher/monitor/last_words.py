@@ -6,11 +6,15 @@ platform's termination log at each change of state, and in the marker that the n
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.monitor.crashes import Crashes, title_of
+from launcher.kernel import die_with_parent
+from launcher.monitor.crashes import Crashes, title_of, warn
+from launcher.monitor.disk import Do, Done
 from launcher.monitor.samples import Samples
 from launcher.monitor.view import View
 
@@ -25,8 +29,9 @@ _MOST_EVIDENCE = 5  # of the last incident
 class LastWords:
     """Writes them. `hear` and `look` have to be called with each event, and about once a second."""
 
-    def __init__(self, plan: Mapping[str, Any], view: View, crashes: Crashes, samples: Samples) -> None:
-        """Find in `plan` where to write."""
+    def __init__(self, plan: Mapping[str, Any], view: View, crashes: Crashes, samples: Samples, do: Do) -> None:
+        """Find in `plan` where to write; `do` is `Disk.do`."""
+        self._do, self._is_writing, self._pid = do, False, os.getpid()
         given = plan.get("incidents") or {}
         self._plan, self._view, self._crashes, self._samples = plan, view, crashes, samples
         self._log: TerminationLog | None = None
@@ -50,10 +55,7 @@ class LastWords:
         # Without the application's name, which is known later than this: then a monitor that is started again would
         # leave another marker. The folder tells as much.
         facts = {"launcher_pid": int(self._plan["parent"]), "cwd": self._plan.get("cwd", ""), **self._seen()}
-        if (report := self._last_run.begin(facts)) is not None:
-            report["app"] = report["app"] or str(self._plan.get("app", ""))
-            path = self._crashes.take(report)
-            _say(self._plan, id=report["id"], kind=report["kind"], title=report["title"], path=str(path or ""))
+        self._do(lambda: self._marked(facts), self._has_begun)
 
     def hear(self, message: Mapping[str, Any]) -> None:
         """Take note of what happens; `launcher.server_ended` is the end that should be."""
@@ -63,22 +65,66 @@ class LastWords:
         if ended:
             code = message.get("code")
             self._code = code if isinstance(code, int) else 0
-            if self._last_run is not None:
-                self._last_run.end()
         self._write()
-        if ended:
+        if ended and self._last_run is not None:
+            self._do(self._unmarked, self._has_ended, fd=self._last_run.marker()[0])
+        elif ended:
             self._crashes.say({"ended": True})
 
     def look(self) -> None:
         """Write what has changed without an event; now and then that we live."""
         self._write()
-        if self._last_run is not None and self._view.clock() >= self._due:
+        if self._last_run is not None and self._view.clock() >= self._due and not self._is_writing:
             self._due = self._view.clock() + SEEN_EVERY_S
-            self._last_run.seen(**self._seen())
+            self._is_writing = self._last_run.note(**self._seen())
+            if self._is_writing:
+                self._do(self._seen_written, self._has_written, fd=self._last_run.marker()[0])
 
     def _write(self) -> None:
         if self._log is not None:
             self._log.write(last_words(self._view, self._crashes.last, self._code))
+
+    # The marker, for which a child is asked: it is in the folder of the reports.
+
+    def _marked(self, facts: Mapping[str, Any]) -> Done:
+        """In the child: leave it. Not when we are gone: a start that has failed removes it, and nothing may follow."""
+        assert self._last_run is not None  # noqa: S101 - else nobody is asked
+        die_with_parent()
+        try:
+            report = self._last_run.begin(facts) if os.getppid() == self._pid else None
+            fd, begun = self._last_run.marker()
+            return Done([report, begun], fd)
+        finally:
+            die_with_parent(0)
+
+    def _has_begun(self, done: Done) -> None:
+        report, begun = done.said or (None, None)
+        if begun is not None and self._last_run is not None:
+            self._last_run.resume(done.fd, begun)
+        if report is not None:
+            report["app"] = report["app"] or str(self._plan.get("app", ""))
+            self._crashes.take(report, partial(self._say, report))
+
+    def _say(self, report: Mapping[str, Any], path: str, _because: str) -> None:
+        facts = {name: report[name] for name in ("id", "kind", "title")}
+        warn(self._plan, "launcher.incident_reported", **facts, path=path)
+
+    def _seen_written(self) -> Done:
+        if self._last_run is not None:
+            self._last_run.write()
+        return Done()
+
+    def _has_written(self, _done: Done) -> None:
+        self._is_writing = False
+
+    def _unmarked(self) -> Done:
+        if self._last_run is not None:
+            self._last_run.end()
+        return Done()
+
+    def _has_ended(self, _done: Done) -> None:
+        self._last_run = None
+        self._crashes.say({"ended": True})
 
     def _seen(self) -> dict[str, Any]:
         group = self._samples.group(self._view.facts.get("memory") or self._plan.get("memory") or {})
@@ -106,12 +152,3 @@ def _state(view: View, code: int | None) -> str:
     what = [f"step {boot.step}"] if boot.step else []
     what += [f"waiting for {boot.waiting_for}"] if boot.waiting_for else []
     return ", ".join(["booting", *what])
-
-
-def _say(plan: Mapping[str, Any], **facts: object) -> None:
-    # Here, since the way to it costs memory that is not needed while all is well.
-    from launcher.log import configure_child, log
-
-    if not log.configured:
-        configure_child(plan)
-    log.warning("launcher.incident_reported", **facts)

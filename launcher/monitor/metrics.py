@@ -11,8 +11,9 @@ import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
+from launcher.incidents.kinds import Kind as Incidents
 from launcher.monitor.view import View
 from launcher.scoreboard import Stage
 from launcher.tally import BOUNDS_S, CLASSES, Durations, Tallied
@@ -23,11 +24,8 @@ STAGES = tuple(stage.name.lower() for stage in Stage if stage is not Stage.EMPTY
 STATES = ("booting", "serving", "draining")
 # Those of the pool's verdicts that are deaths: each is there from the start, so that its first increase is seen.
 VERDICTS = ("oom", "killed", "native-crash", "hang", "boot-failed", "boot-hang", "exited", "unknown")
-# Those of reports (launcher.incidents.report), which is not imported here.
-INCIDENTS = (
-    *("crash", "boot-failed", "step-failed", "lock-lost", "lock-unavailable", "dependency-down", "memory-refused"),
-    *("start-failed", "crash-loop", "unclean-end", "oom-kill"),
-)
+RECYCLED = ("asked", "max-requests", "max-worker-lifetime", "memory")  # why workers are replaced, likewise
+INCIDENTS: tuple[str, ...] = get_args(Incidents)
 _ENDS = (*map(str, BOUNDS_S), "+Inf")
 _UNITS = ("seconds", "bytes")
 
@@ -60,7 +58,8 @@ class Measured:
     """What is known at one instant.
 
     status: what /status shows. tallied: what was answered. by_status: it is to be told by the class of the status.
-    started, reloads, deaths, incidents, steps, lock_waited_s: as `View` has them. monitors: how many were started.
+    started, reloads, deaths, incidents, recycles, steps, lock_waited_s: as `View` has them.
+    monitors: how many were started.
     """
 
     status: Mapping[str, Any]
@@ -75,6 +74,7 @@ class Measured:
     silent: int
     monitors: int
     incidents: Mapping[str, int] = field(default_factory=dict)
+    recycles: Mapping[str, int] = field(default_factory=dict)
 
 
 def measured(status: Mapping[str, Any], view: View, monitors: int, *, by_status: bool) -> Measured:
@@ -91,6 +91,7 @@ def measured(status: Mapping[str, Any], view: View, monitors: int, *, by_status:
         reloads=view.reloads,
         deaths=dict(view.deaths),
         incidents=dict(view.incidents),
+        recycles=dict(view.recycles),
         steps=dict(view.steps),
         lock_waited_s=view.lock_waited_s,
         in_flight={
@@ -140,6 +141,9 @@ def _pool(now: Measured) -> Iterator[Metric]:
     samples = [Sample("_total", {"kind": kind}, count) for kind, count in counts.items()]
     yield Metric("launcher_incidents", "counter", "What was reported, by its kind.", samples)
     yield _counter("launcher_worker_restarts", "Workers that nobody wanted to end.", status["restarts"])
+    counts = dict.fromkeys(RECYCLED, 0) | dict(now.recycles)
+    samples = [Sample("_total", {"because": why}, count) for why, count in counts.items()]
+    yield Metric("launcher_worker_recycles", "counter", "Workers that were replaced one by one, by why.", samples)
     yield _counter("launcher_reloads", "Reloads that replaced every worker.", now.reloads)
     yield _gauge("launcher_generation", "Of the code; it grows with each reload.", status["generation"])
 
@@ -156,6 +160,11 @@ def _memory(now: Measured) -> Iterator[Metric]:
     text = "Memory of files, or of a preloaded arbiter; of workers, the largest: they have it in common."
     yield _by("launcher_memory_shared_bytes", "process", text, shared)
     yield _gauge("launcher_memory_used_bytes", "What all of them use together.", memory["used_bytes"])
+    if (needed := memory.get("needed_bytes")) is not None:
+        yield _gauge("launcher_memory_needed_bytes", "What the control group cannot give back: no page cache.", needed)
+    if (most := memory.get("worker_limit_bytes")) is not None:
+        text = "What a worker may have for itself before it is replaced."
+        yield _gauge("launcher_memory_worker_limit_bytes", text, most)
     limit, budget = memory.get("limit_bytes"), memory.get("budget_bytes")
     if limit is not None:
         yield _gauge("launcher_memory_limit_bytes", "What the container or host allows.", limit)

@@ -33,6 +33,7 @@ class Notes:
         self.monitors = int(left.get("monitors", 0)) + 1
         view.deaths = Counter(left.get("deaths", {}))
         view.incidents = Counter(left.get("incidents", {}))
+        view.recycles = Counter(left.get("recycles", {}))
         view.lost = Counter({int(slot): count for slot, count in left.get("lost", {}).items()})
         view.reloads = int(left.get("reloads", 0))
         view.steps = dict(left.get("steps", {}))
@@ -46,6 +47,7 @@ class Notes:
             "monitors": self.monitors,
             "deaths": dict(view.deaths),
             "incidents": dict(view.incidents),
+            "recycles": dict(view.recycles),
             "lost": {str(slot): count for slot, count in view.lost.items()},
             "reloads": view.reloads,
             "lock_waited_s": view.lock_waited_s,

@@ -13,9 +13,11 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from launcher.monitor.disk import Do, Done
 
 _SUFFIX = ".pending"
 _OWNER = ".reporter-"
@@ -28,44 +30,86 @@ _NOT_A_LINK_OR_PIPE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0
 class Pending:
     """The files of one monitor. Nothing here raises: without them the reports of a run are told in this run only."""
 
-    def __init__(self, folder: Path | None, cwd: str) -> None:
-        """Keep them in `folder`. `cwd`: of the application: what another one has left there is not ours to tell."""
+    def __init__(self, folder: Path | None, cwd: str, do: Do) -> None:
+        """Keep them in `folder`. `cwd`: of the application: what another one has left there is not ours to tell.
+
+        do: `Disk.do`, which has another process do it: what that knows of `_lock` and `_names` is told by its answers.
+        """
+        self._do = do
         self._folder, self._key = folder, f"{zlib.crc32(cwd.encode(errors='replace')):08x}"
         self._owner = os.urandom(6).hex()
-        self._lock: int | None = None
+        self._lock: int | None = None  # None: nobody sees that we live
+        self._fd = -1  # where the lock is ours; in the child another
         self._names: set[str] = set()
 
     def note(self, number: str, taken_by: Sequence[str]) -> None:
         """Write down which plugins have taken the report `number` so far."""
+        if self._folder is not None:
+            self._names.add(number)
+            self._aside(lambda folder: self._note(folder, number, taken_by))
+
+    def done(self, number: str, then: Callable[[], None]) -> None:
+        """Every plugin has taken it; `then` is called when that is noted."""
         if self._folder is None:
-            return
-        self._names.add(number)
+            then()
+        else:
+            self._names.discard(number)
+            self._aside(lambda folder: self._done(folder, number), lambda _: then())
+
+    def left(self, then: Callable[[dict[str, list[str]]], None]) -> None:
+        """Take over what a monitor of this application that is no more has left: id -> plugins that have it."""
+
+        def taken_over(found: Any) -> None:
+            self._names |= (found or {}).keys()
+            then(found or {})
+
+        if self._folder is None:
+            then({})
+        else:
+            self._aside(self._take_over, taken_over)
+
+    def _aside(self, job: Callable[[Path], Any], then: Callable[[Any], None] | None = None) -> None:
+        """Have it done by the child, and hold the lock that it has taken."""
+
+        def work() -> Done:
+            before = self._lock
+            said = job(self._folder or Path())
+            new = -1 if self._lock is None or self._lock == before else self._lock
+            return Done([self._lock is not None, said], new)
+
+        def done(found: Done) -> None:
+            is_held, said = found.said or (True, None)
+            if self._fd >= 0 and (found.fd >= 0 or not is_held):
+                os.close(self._fd)
+                self._fd, self._lock = -1, None
+            if found.fd >= 0:
+                self._fd = self._lock = found.fd
+            if then is not None:
+                then(said)
+
+        self._do(work, done)
+
+    # In the child:
+
+    def _note(self, folder: Path, number: str, taken_by: Sequence[str]) -> None:
         content = json.dumps({"of": self._key, "owner": self._owner, "taken_by": list(taken_by)})
-        path = self._folder / f"{number}{_SUFFIX}"
-        half = self._folder / f".{number}{_SUFFIX}"
+        path, half = folder / f"{number}{_SUFFIX}", folder / f".{number}{_SUFFIX}"
         with contextlib.suppress(OSError):
-            self._show_life(self._folder)
+            self._show_life(folder)
             half.unlink(missing_ok=True)  # of a monitor that was killed while it wrote
             with open(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
                 file.write(content)
             half.replace(path)
 
-    def done(self, number: str) -> None:
-        """Every plugin has taken it."""
-        if self._folder is None:
-            return
-        self._names.discard(number)
+    def _done(self, folder: Path, number: str) -> None:
         with contextlib.suppress(OSError):
-            (self._folder / f"{number}{_SUFFIX}").unlink()
+            (folder / f"{number}{_SUFFIX}").unlink()
         if not self._names:
-            self._lie_down(self._folder)
+            self._lie_down(folder)
 
-    def left(self) -> dict[str, list[str]]:
-        """Take over what a monitor of this application that is no more has left: id -> plugins that have it."""
-        if self._folder is None:
-            return {}
+    def _take_over(self, folder: Path) -> dict[str, list[str]]:
         with contextlib.suppress(OSError):
-            return dict(sorted(self._adopted(self._folder)))
+            return dict(sorted(self._adopted(folder)))
         return {}
 
     def _adopted(self, folder: Path) -> Iterator[tuple[str, list[str]]]:
@@ -87,7 +131,8 @@ class Pending:
             number = name.removesuffix(_SUFFIX)
             taken_by = found["taken_by"]
             if (folder / f"{number}.json").exists():
-                self.note(number, taken_by)
+                self._names.add(number)
+                self._note(folder, number, taken_by)
                 yield number, taken_by
             else:
                 (folder / name).unlink(missing_ok=True)
@@ -109,7 +154,6 @@ class Pending:
         if self._lock is not None:
             with contextlib.suppress(OSError):
                 (folder / f"{_OWNER}{self._owner}").unlink()
-            os.close(self._lock)
             self._lock = None
 
 

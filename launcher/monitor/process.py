@@ -17,29 +17,37 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.channel import Channel
 from launcher.kernel import die_with_parent, trim_memory
+from launcher.limits.usage import UsageReader
 from launcher.monitor.control import Control
 from launcher.monitor.crashes import Crashes
+from launcher.monitor.disk import Disk
 from launcher.monitor.health import Health
 from launcher.monitor.last_words import LastWords
 from launcher.monitor.metrics import measured, metrics
 from launcher.monitor.notes import Notes
+from launcher.monitor.pressure import Pressure
 from launcher.monitor.processes import Processes
 from launcher.monitor.rendering import Rendering
 from launcher.monitor.routes import Routes
 from launcher.monitor.samples import Samples, usage_of_group
 from launcher.monitor.status import Status
 from launcher.monitor.view import View
+from launcher.monitor.watch import ProcessSizes, Watch, ready_workers
 from launcher.monitor.web import Web
 from launcher.scoreboard import Board
+
+if TYPE_CHECKING:
+    from launcher.log import Log
 
 TICK_S = 1.0
 _CROWD = 50  # connections; probes are one or two at a time
 _FAULTS = 20  # that are said: the log of a fault in each turn would be the next fault
 _LAST_S = 2  # for what is done after the parent's end
+_WRITE_S = 1.5  # of it, for the folder of crash reports
 # Not SIG_IGN: what we start would inherit that.
 _DEAF_TO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -76,15 +84,17 @@ class Monitor:
         )
         self.web = Web(self._selector, self.routes, clock=clock)
         samples = Samples(self.view.board, self.processes, usage_of_group(), clock)
-        self.crashes = self.routes.crashes = Crashes(plan, self.view, samples, self._channel.send)
-        self.last_words = LastWords(plan, self.view, self.crashes, samples)
+        self.disk = Disk(self.watch, self.forget, clock)
+        self.crashes = self.routes.crashes = Crashes(plan, self.view, samples, self._channel.send, self.disk.do)
+        self.last_words = LastWords(plan, self.view, self.crashes, samples, self.disk.do)
         self.ears: list[Callable[[Mapping[str, Any]], None]] = [self.view.hear, self.control.hear]
         self.ears += [self.crashes.hear, self.last_words.hear]
         self.ticks: list[Callable[[], object]] = [self.control.look, lambda: self.health.started]
-        self.ticks += [samples.look, self.crashes.look, self.last_words.look]
+        self.ticks += [samples.look, self.disk.look, self.crashes.look, self.last_words.look]
         self._offer_metrics(Notes(self.view), by_status=bool(plan.get("metrics_by_status")))
         if plan.get("hooks") or plan.get("health_http"):
             self._ask_plugins(plan)
+        self._watch_memory(plan)
 
     def run(self) -> None:
         """Serve until the parent has ended."""
@@ -108,6 +118,8 @@ class Monitor:
             self._turn(0.0 if self.web.hurried else max(0.0, due - self._clock()))
         if not self._channel.gone:
             self._guarded(self._hear)
+        self._guarded(self.crashes.flush)
+        self._guarded(partial(self.disk.finish, _WRITE_S))
 
     def _wake_for_signals(self) -> None:
         """Have a signal end the sleep of the loop, which sees then that the parent is gone; Python would sleep on."""
@@ -148,6 +160,18 @@ class Monitor:
         self.ears.append(host.overhear)
         self.ticks.append(host.look)
         self.status.others["plugins"] = host.facts
+
+    def _watch_memory(self, plan: Mapping[str, Any]) -> None:
+        warn = partial(_warn, plan)
+        ready, sizes = ready_workers(self.view.board, int(plan["parent"])), ProcessSizes(self.processes)
+        watch = Watch(plan.get("worker_memory_limit_bytes"), ready, sizes, self.control.ask, warn, self._clock)
+        pressure = Pressure(UsageReader(), self._memory_limit, watch.relieve, warn, self._clock)
+        self.status.memory = pressure.facts
+        self.ticks += [watch.look, pressure.look]
+
+    def _memory_limit(self) -> int | None:
+        known = self.view.facts.get("memory") or self.plan.get("memory") or {}
+        return known.get("limit_bytes")
 
     def _listen(self) -> None:
         if (fd := self.plan.get("unix")) is not None:
@@ -195,14 +219,22 @@ class Monitor:
                 self._say_fault()
 
     def _say_fault(self) -> None:
-        # Here, since the way to it costs memory that a monitor without faults does not need.
-        import traceback
+        import traceback  # here, since the way to it costs memory that a monitor without faults does not need
 
-        from launcher.log import configure_child, log
-
-        if not log.configured:
-            configure_child(self.plan)
+        log = _log(self.plan)
         log.error("launcher.monitor_fault", exception=traceback.format_exc())
+
+
+def _warn(plan: Mapping[str, Any], event: str, **facts: object) -> None:
+    _log(plan).warning(event, **facts)
+
+
+def _log(plan: Mapping[str, Any]) -> Log:
+    from launcher.log import configure_child, log  # as above
+
+    if not log.configured:
+        configure_child(plan)
+    return log
 
 
 def _end_soon(*_: object) -> None:

@@ -99,11 +99,20 @@ class Routes:
         answer(_json(_OK, self._status()))
 
     def _tell_crashes(self, _request: Request, answer: Answer) -> None:
-        answer(_json(_OK, self.crashes.listed() if self.crashes else {"crashes": []}))
+        if self.crashes is None:
+            answer(_json(_OK, {"crashes": []}))
+        else:
+            self.crashes.listed(lambda found: answer(_json(_OK, found)))
 
     def _tell_crash(self, request: Request, answer: Answer) -> None:
-        report = self.crashes.find(request.path.removeprefix(_CRASH)) if self.crashes else None
-        answer(_text(404, "not found") if report is None else _json(_OK, report))
+        def found(report: Mapping[str, Any] | None) -> None:
+            answer(_text(404, "not found") if report is None else _json(_OK, report))
+
+        if self.crashes is None:
+            found(None)
+        else:
+            hangs = _text(503, "the folder of crash reports does not answer")
+            self.crashes.find(request.path.removeprefix(_CRASH), found, lambda: answer(hangs))
 
     def _ask(self, request: Request, answer: Answer) -> None:
         """Hand an ask on to the pool; the answer is sent when the pool has answered."""

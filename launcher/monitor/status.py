@@ -21,13 +21,14 @@ _FROM_PLAN = ("app", "cwd", "version", "started_at", "listen", "runtime_dir", "s
 class Status:
     """Puts it together.
 
-    others: key -> what else is asked for its facts.
+    others: key -> what else is asked for its facts. memory: the same, for what goes to the memory's.
     """
 
     def __init__(self, plan: Mapping[str, Any], view: View, processes: Processes) -> None:
         """Take what does not change from `plan`."""
         self._given, self._view, self._processes = plan, view, processes
         self.others: dict[str, Callable[[], object]] = {}
+        self.memory: Callable[[], Mapping[str, object]] = dict
 
     @property
     def _plan(self) -> Mapping[str, Any]:
@@ -54,13 +55,22 @@ class Status:
             "restarts": view.restarts,
             "reloads": view.reloads,
             "deaths": dict(view.deaths),
-            "memory": {**self._plan.get("memory", {}), "used_bytes": _used(list(costs.values()))},
+            "memory": self._memory(list(costs.values())),
             "arbiter": _cost(costs.get(pid, _NOTHING)),
             "monitor": {"pid": own_pid, **_cost(costs.get(own_pid, _NOTHING))},
             "uptime_s": round(max(0.0, time.time() - float(self._plan.get("started_at", time.time()))), 1),
             **{name: self._plan[name] for name in _FROM_PLAN if name in self._plan},
             **others,
             **({"plugin_host": {"pid": host_pid, **_cost(costs.get(host_pid, _NOTHING))}} if host_pid else {}),
+        }
+
+    def _memory(self, costs: Sequence[Cost]) -> dict[str, Any]:
+        return {
+            **self._plan.get("memory", {}),
+            "used_bytes": _used(costs),
+            "worker_limit_bytes": self._plan.get("worker_memory_limit_bytes"),
+            "recycled": self._view.recycles["memory"],
+            **self.memory(),
         }
 
     def _worker(self, state: SlotState, cost: Cost) -> dict[str, Any]:

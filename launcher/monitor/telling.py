@@ -7,6 +7,7 @@ plugin that listens has taken it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 Send = Callable[[Mapping[str, Any]], bool]
@@ -19,8 +20,11 @@ _UNFIT = (TypeError, ValueError, KeyError, AttributeError, RecursionError)
 class Book(Protocol):
     """Who has the reports."""
 
-    def find(self, number: str) -> Mapping[str, Any] | None:
-        """Return a report."""
+    def at_hand(self, number: str) -> Mapping[str, Any] | None:
+        """Return a report that is in memory."""
+
+    def find(self, number: str, then: Callable[[Any], None], late: Callable[[], None]) -> None:
+        """Look for a report that is not, None: there is none; `late`: its folder does not answer."""
 
     def noted(self, number: str, taken_by: Sequence[str]) -> None:
         """Keep in mind who has taken it."""
@@ -37,6 +41,8 @@ class Telling:
         self._book = book
         self._waiting: dict[str, list[str]] = {}  # id -> who has taken it
         self._told: set[str] = set()  # to the present host
+        self._sought = ""  # in the folder; one, since a report may be large
+        self._send: Send | None = None
         self.lost = 0
 
     def __len__(self) -> int:
@@ -54,18 +60,42 @@ class Telling:
     def anew(self) -> None:
         """Begin with another host, which has heard nothing yet."""
         self._told.clear()
+        self._send = None
 
     def tell(self, send: Send) -> None:
         """Tell what this host has not heard, as much as it has room for."""
-        for number in [number for number in self._waiting if number not in self._told]:
-            report = _fitting(self._book.find(number))
-            if report is None:
-                self.lost += 1
-                self._end(number)
-            elif send({"incident": report, "not": self._waiting[number]}):
-                self._told.add(number)
-            else:
-                return
+        self._send = send
+        for number in list(self._waiting):
+            if number in self._told or number not in self._waiting:
+                continue
+            if (report := self._book.at_hand(number)) is not None:
+                if not self._offer(number, report, send):
+                    return
+            elif not self._sought:
+                self._sought = number
+                self._book.find(number, partial(self._found, number), self._not_found)
+
+    def _not_found(self) -> None:
+        self._sought = ""  # it is sought again
+
+    def _found(self, number: str, report: Mapping[str, Any] | None) -> None:
+        self._sought = ""
+        if (send := self._send) is None or number not in self._waiting:  # it is sought again
+            return
+        if self._offer(number, report, send):
+            self.tell(send)
+
+    def _offer(self, number: str, report: Mapping[str, Any] | None, send: Send) -> bool:
+        """Tell one, or give it up; False: there is no room for it."""
+        fit = _fitting(report)
+        if fit is None:
+            self.lost += 1
+            self._end(number)
+        elif send({"incident": fit, "not": self._waiting[number]}):
+            self._told.add(number)
+        else:
+            return False
+        return True
 
     def taken(self, number: str, who: str, listeners: Collection[str]) -> None:
         """Take note of who has it; `listeners`: who is to have it."""

@@ -39,6 +39,7 @@ class View:
     boot: what is done before the server.
     deaths: how many workers have died of which verdict. incidents: how many were reported, by kind.
     lost: slot -> how many of its workers have died, of whatever.
+    recycles: how many workers were replaced, by why.
     started, reloads: how many workers were started, how often all were replaced.
     facts: what was decided after the monitor had been started: app, server, listen, memory.
     steps: step -> seconds it took. lock_waited_s: for the lock; None while none was taken.
@@ -50,6 +51,7 @@ class View:
         self.deaths: Counter[str] = Counter()
         self.incidents: Counter[str] = Counter()
         self.lost: Counter[int] = Counter()
+        self.recycles: Counter[str] = Counter()
         self.started = self.reloads = 0
         self.steps: dict[str, float] = {}
         self.lock_waited_s: float | None = None
@@ -94,6 +96,8 @@ class View:
                 self.deaths[str(verdict)] += 1
                 if (slot := self._slots_by_pid.pop(event.get("pid", 0), None)) is not None:
                     self.lost[slot] += 1
+            case "launcher.worker_recycled", {"because": str(because)}:
+                self.recycles[because] += 1
             case "launcher.worker_stopped" | "launcher.worker_killed", {"pid": int(pid)}:
                 self._slots_by_pid.pop(pid, None)
             case _:  # nothing that is counted

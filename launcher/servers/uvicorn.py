@@ -105,6 +105,7 @@ def _check(plan: ServerPlan) -> None:
         "--max-worker-lifetime with one worker would end the whole server": pooled and bool(pool.max_worker_lifetime),
         "--worker-timeout with one worker: nobody is there to notice": alone and pool.worker_timeout is not None,
         "--startup-timeout with one worker: nobody is there to notice": pooled and pool.startup_timeout is not None,
+        "--worker-memory-limit with one worker would end the whole server": pooled and bool(pool.worker_memory_limit),
         "--restart-intensity with one worker: nobody is there to restart it": pooled and bool(pool.restart_intensity),
     }
     for message, applies in refused.items():

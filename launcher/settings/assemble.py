@@ -83,6 +83,7 @@ def _pool(merged: Merged, asked: Asked) -> PoolSettings:
         workers_per_core=merged.value("workers_per_core", float),
         memory=merged.said("memory", float) or merged.said("memory", int),
         worker_memory_estimate=merged.said("worker_memory_estimate", int),
+        worker_memory_limit=merged.value("worker_memory_limit", int),
         preload=_or_default(merged, "preload", bool),
         allow_overcommit=_or_default(merged, "allow_overcommit", bool),
         max_requests=merged.value("max_requests", int),
@@ -173,7 +174,7 @@ def _path(merged: Merged, name: str) -> Path | None:
 
 def _origins(merged: Merged, asked: Asked) -> dict[str, Sourced[object]]:
     """Return each option's value as it is shown: passwords hidden, `bind` as it was put together."""
-    origins = {option.name: _origin(merged, option) for option in TABLE if not option.not_yet}
+    origins = {option.name: _origin(merged, option) for option in TABLE}
     origins["bind"] = Sourced([address.value for address in asked.bind], asked.bind[0].origin)
     return origins
 

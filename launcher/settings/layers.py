@@ -88,8 +88,6 @@ def merge(layers: Iterable[Layer]) -> Merged:
     merged = Merged()
     for rank, name, said in _entries(layers):
         option = BY_NAME[name]
-        if option.not_yet:
-            raise _not_yet(option, said)
         winner = merged.winners.get(name)
         if winner is None:
             merged.winners[name] = Sourced(typed(option, said), said.origin)
@@ -116,7 +114,3 @@ def _equal(option: Option, winner: Sourced[object], loser: Sourced[object]) -> b
         return typed(option, loser) == winner.value
     except UsageError:
         return False
-
-
-def _not_yet(option: Option, said: Sourced[object]) -> UsageError:
-    return UsageError(f"{said.origin}: not yet: this version cannot {option.not_yet}", cure="leave it out")

@@ -78,7 +78,6 @@ class Option:
     least: int = 0
     most: int | None = None
     aliases: tuple[Alias, ...] = ()
-    not_yet: str = ""  # what it will do: until then it is refused wherever it is set
 
     @property
     def flag(self) -> str:

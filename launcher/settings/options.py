@@ -104,7 +104,7 @@ TABLE: tuple[Option, ...] = (
     ),
     _memory("worker_memory_estimate", Kind.SIZE, "What one worker takes.", shown_default="256MiB"),
     _memory("allow_overcommit", Kind.BOOLEAN, "Start one worker where none fits.", default=False),
-    _memory("worker_memory_limit", Kind.SIZE, not_yet="recycle a worker above this size"),
+    _memory("worker_memory_limit", Kind.SIZE, "Replace a worker that has more memory for itself than this."),
     _prestart(
         "prestart",
         Kind.WORD,

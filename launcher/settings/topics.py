@@ -49,6 +49,7 @@ class PoolSettings:
     workers_per_core: float | None = None  # the retired images' WORKERS_PER_CORE
     memory: Sourced[float | int] | None = None  # float: share of the limit; int: bytes
     worker_memory_estimate: Sourced[int] | None = None
+    worker_memory_limit: int | None = None
     preload: bool = False
     allow_overcommit: bool = False
     max_requests: int | None = None

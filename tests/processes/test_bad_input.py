@@ -118,7 +118,7 @@ def test_settings_that_cannot_be_taken(
         (("--worker-connections", "5"), "After `--` it goes to gunicorn"),
         (("--ws-ping-interval", "5"), "After `--` it goes to uvicorn"),
         (("--ready-workers", "0"), "neither a whole number"),
-        (("--worker-memory-limit", "1GiB"), "not yet"),
+        (("--worker-memory-limit", "1 elephant"), "--worker-memory-limit"),
         (("--lock", "oracle://localhost/x"), "no lock for 'oracle'"),
         (("--release", "latest"), "latest"),
         (("--workers", "0"), "--workers"),
@@ -127,7 +127,7 @@ def test_settings_that_cannot_be_taken(
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
 def test_options_that_cannot_be_taken(launch: Launch, project: MakeProject, words: tuple[str, ...], said: str) -> None:
-    """2 with the nearest option, the way to the server's own, or "not yet": nothing is accepted and ignored."""
+    """2 with the nearest option, the way to the server's own, or what is wrong: nothing is accepted and ignored."""
     folder = project({"main.py": APP, "seed.py": APPENDS, "launcher.toml": toml('run = "{python} seed.py"')})
     message = refused(launch("run", *words, cwd=folder), 2)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from launcher.incidents.report import new_report, size_bytes
-from launcher.incidents.store import MOST_BYTES_IN_MEMORY, Store
+from launcher.incidents.store import MOST_BYTES_IN_MEMORY, MOST_BYTES_OF_ONE, Store
 from support.waiting import until
 
 MOST, MOST_BYTES = 10, 40_000
@@ -124,6 +124,18 @@ def test_other_files_stay(tmp_path: Path) -> None:
 
     assert 1 == len(store.all())
     assert {*others, "20260101T000000.000004Z-000000.json"} == {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_file_that_is_too_large_to_be_ours_counts_for_nothing(tmp_path: Path) -> None:
+    """Nobody else has to go for it, and it stays: no report is as large."""
+    alien = tmp_path / "20260101T000000.000000Z-abcdef.json"
+    with alien.open("wb") as file:
+        file.truncate(MOST_BYTES_OF_ONE + 1)
+    store = Store(tmp_path, most=2, most_bytes=MOST_BYTES_OF_ONE)
+    for number in (1, 2):
+        store.keep(report(number))
+
+    assert (2, True) == (len(store.all()), alien.exists())
 
 
 def test_what_was_left_half_written_goes(tmp_path: Path) -> None:

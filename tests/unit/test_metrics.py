@@ -33,7 +33,14 @@ STATUS: dict[str, Any] = {
     "ready": 2,
     "generation": 1,
     "restarts": 5,
-    "memory": {"limit_bytes": 100, "budget_bytes": 80, "used_bytes": 50, "source": "a test"},
+    "memory": {
+        "limit_bytes": 100,
+        "budget_bytes": 80,
+        "used_bytes": 50,
+        "source": "a test",
+        "worker_limit_bytes": 40,
+        "needed_bytes": 45,
+    },
     "arbiter": COST,
     "monitor": COST,
 }

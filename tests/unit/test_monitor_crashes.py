@@ -28,10 +28,19 @@ from launcher.monitor.view import Boot, View
 from launcher.scoreboard import Board, BoardState, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from launcher.monitor.disk import Job, Then
+
 MIB = 1 << 20
+
+
+def at_once(job: Job, then: Then | None = None, late: object = None, *, fd: int = -1) -> None:
+    """Do it here, with a folder that answers: who does it otherwise is the subject of test_monitor_disk.py."""
+    done = job()
+    if then is not None:
+        then(done)
 
 
 @dataclass
@@ -48,7 +57,7 @@ class Scene:
         self.view = View(Board.create(), lambda: self.now)
         self.samples = Samples(self.view.board, Processes(), lambda: self.usages[-1], lambda: self.now)
         plan = {"incidents": {"folder": str(self.folder or ""), "because": "" if self.folder else "read-only"}}
-        self.crashes = Crashes(plan, self.view, self.samples, self._say)
+        self.crashes = Crashes(plan, self.view, self.samples, self._say, at_once)
 
     def _say(self, message: Mapping[str, Any]) -> bool:
         if len(self.said) >= self.room:
@@ -61,6 +70,18 @@ class Scene:
         report = new_report("crash", "worker 1 died", verdict="killed", **facts)
         self.crashes.hear({"incident": report})
         return report
+
+    def found(self, number: str) -> dict[str, Any]:
+        """Return the report with this id."""
+        answers: list[Any] = []
+        self.crashes.find(number, answers.append)
+        return dict(answers[0] or {})
+
+    def listed(self) -> dict[str, Any]:
+        """Return what `/crashes` shows."""
+        answers: list[dict[str, Any]] = []
+        self.crashes.listed(answers.append)
+        return answers[0]
 
 
 @pytest.fixture
@@ -76,7 +97,7 @@ def test_a_report_is_kept_before_anybody_is_told(scene: Scene) -> None:
 
     assert [{"kept": report["id"], "path": str(path)}, {"delivered": report["id"]}] == scene.said
     assert "worker 1 died" == json.loads(path.read_text())["title"] if path else False
-    assert [(report["id"], 7)] == [(one["id"], one["pid"]) for one in scene.crashes.listed()["crashes"]]
+    assert [(report["id"], 7)] == [(one["id"], one["pid"]) for one in scene.listed()["crashes"]]
     assert Counter(crash=1) == scene.view.incidents
     assert "worker 1 died" == scene.crashes.last["title"]
 
@@ -97,8 +118,8 @@ def test_without_a_folder_it_is_kept_in_memory() -> None:
     report = scene.hear()
 
     assert {"kept": report["id"], "because": "read-only"} == scene.said[0]
-    assert "worker 1 died" == (scene.crashes.find(report["id"]) or {})["title"]
-    assert "read-only" == scene.crashes.listed()["because"]
+    assert "worker 1 died" == scene.found(report["id"])["title"]
+    assert "read-only" == scene.listed()["because"]
 
 
 GARBAGE: Sequence[Any] = (
@@ -114,7 +135,7 @@ def test_garbage_does_no_harm(scene: Scene, garbage: object) -> None:
     """Whatever is called a report: nothing is raised or written elsewhere, and the next one is kept."""
     scene.crashes.hear({"incident": garbage})
     report = scene.hear()
-    listed = scene.crashes.listed()["crashes"]
+    listed = scene.listed()["crashes"]
     pages = [crash_page.page(one) for one in scene.crashes.store.all()]
 
     assert report["id"] in [one["id"] for one in listed]
@@ -145,7 +166,7 @@ def test_a_report_says_what_was_used_before(scene: Scene) -> None:
         scene.now += 1
     slot.clear(generation=1, number=5)
     scene.samples.look()
-    memory = (scene.crashes.find(scene.hear(number=4)["id"]) or {})["memory"]
+    memory = scene.found(scene.hear(number=4)["id"])["memory"]
 
     assert [5, 4, 3, 2, 1] == [sample["age_s"] for sample in memory["samples"]]
     assert all(sample["private_bytes"] > MIB for sample in memory["samples"])
@@ -155,7 +176,7 @@ def test_a_report_says_what_was_used_before(scene: Scene) -> None:
 def test_what_its_sender_knows_better_stays(scene: Scene) -> None:
     """Samples and group of a report are not replaced."""
     known = {"samples": [{"age_s": 1, "private_bytes": 2, "shared_bytes": 3}], "group": {"usage_bytes": 5}}
-    kept = scene.crashes.find(scene.hear(memory=known)["id"]) or {}
+    kept = scene.found(scene.hear(memory=known)["id"])
 
     assert {**known, "counters": {}} == kept["memory"]
 
@@ -201,6 +222,13 @@ def test_the_usage_of_the_group(tmp_path: Path, mountinfo: str, group: str, name
     assert (None, 4096, None) == (nothing, told, read())
 
 
+def left_to(pending: Pending) -> dict[str, list[str]]:
+    """Return what it takes over."""
+    answers: list[dict[str, list[str]]] = []
+    pending.left(answers.append)
+    return answers[0]
+
+
 def kept(folder: Path, *numbers: str) -> Path:
     """Return a folder with reports of these ids."""
     for number in numbers:
@@ -210,20 +238,20 @@ def kept(folder: Path, *numbers: str) -> Path:
 
 def test_what_a_dead_monitor_has_left_is_taken_over_once(tmp_path: Path) -> None:
     """Not as long as it lives, not by another application, by one only; what has no report any more is removed."""
-    first = Pending(kept(tmp_path, "r1", "r2", "r3"), "/app")
+    first = Pending(kept(tmp_path, "r1", "r2", "r3"), "/app", at_once)
     first.note("r1", [])
     first.note("r2", ["ops"])
     first.note("r3", [])
-    first.done("r3")
-    alive = Pending(tmp_path, "/app").left()
+    first.done("r3", lambda: None)
+    alive = left_to(Pending(tmp_path, "/app", at_once))
     (tmp_path / "r1.json").unlink()
     first.note("r2", ["ops", "pager"])
     os.close(first._lock or -1)  # noqa: SLF001 - as the kernel does at the end of its process
-    other, second, third = Pending(tmp_path, "/other").left(), Pending(tmp_path, "/app"), Pending(tmp_path, "/app")
-    left, again = second.left(), third.left()
-    second.done("r2")
+    other, second, third = (Pending(tmp_path, cwd, at_once) for cwd in ("/other", "/app", "/app"))
+    not_its, left, again = left_to(other), left_to(second), left_to(third)
+    second.done("r2", lambda: None)
 
-    assert ({}, {}) == (alive, other)
+    assert ({}, {}) == (alive, not_its)
     assert ({"r2": ["ops", "pager"]}, {}) == (left, again)
     assert {"r2.json", "r3.json"} == set(os.listdir(tmp_path))  # noqa: PTH208 - names
 
@@ -233,10 +261,10 @@ def test_pending_without_a_folder_is_nothing(tmp_path: Path) -> None:
     (tmp_path / "x.pending").write_text("[" * 10_000)
     (tmp_path / "y.pending").write_text("[]")
     for folder in (None, tmp_path / "gone", tmp_path):
-        pending = Pending(folder, "/app")
-        assert {} == pending.left()
+        pending = Pending(folder, "/app", at_once)
+        assert {} == left_to(pending)
         pending.note("r1", ["ops"])
-        pending.done("r1")
+        pending.done("r1", lambda: None)
 
 
 NO_NOTES: list[dict[str, Any]] = [{"owner": ["x"]}, {"owner": "a\0b"}, {"taken_by": 5}, {"taken_by": ["w" * 3000]}]
@@ -245,14 +273,14 @@ NO_NOTES: list[dict[str, Any]] = [{"owner": ["x"]}, {"owner": "a\0b"}, {"taken_b
 @pytest.mark.parametrize("wrong", NO_NOTES, ids=["list", "null", "number", "long"])
 def test_what_is_no_note_is_left_alone(tmp_path: Path, wrong: dict[str, Any]) -> None:
     """Whoever has put it there: the notes beside it are taken over."""
-    first = Pending(kept(tmp_path, "r1", "r2"), "/app")
+    first = Pending(kept(tmp_path, "r1", "r2"), "/app", at_once)
     for number in ("r1", "r2"):
         first.note(number, ["ops"])
     path = tmp_path / "r2.pending"
     path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
     os.close(first._lock or -1)  # noqa: SLF001 - as the kernel does at the end of its process
 
-    assert {"r1": ["ops"]} == Pending(tmp_path, "/app").left()
+    assert {"r1": ["ops"]} == left_to(Pending(tmp_path, "/app", at_once))
 
 
 def test_a_note_that_is_a_pipe_or_a_link(tmp_path: Path) -> None:
@@ -261,8 +289,8 @@ def test_a_note_that_is_a_pipe_or_a_link(tmp_path: Path) -> None:
     for name in ("r1.pending", ".r2.pending"):
         os.mkfifo(tmp_path / name)
     (tmp_path / ".r3.pending").symlink_to(tmp_path / "file")
-    pending = Pending(kept(tmp_path, "r1", "r2", "r3"), "/app")
-    left = pending.left()
+    pending = Pending(kept(tmp_path, "r1", "r2", "r3"), "/app", at_once)
+    left = left_to(pending)
     for number in ("r2", "r3"):
         pending.note(number, ["ops"])
 
@@ -279,10 +307,22 @@ class Book:
     delivered_: list[str] = field(default_factory=list)
     without: set[str] = field(default_factory=set)
     strange: dict[str, Any] = field(default_factory=dict)
+    hangs: bool = False
 
-    def find(self, number: str) -> Mapping[str, Any] | None:
-        """Return a report, unless it has been removed."""
-        return None if number in self.without else {"id": number, "stacks": "", **self.strange}
+    def at_hand(self, number: str) -> Mapping[str, Any] | None:
+        """Return a report of an even number, unless it has been removed: half of them are in memory."""
+        return None if number in self.without or int(number[1:]) % 2 else self._report(number)
+
+    def find(self, number: str, then: Callable[[Any], None], late: Callable[[], None]) -> None:
+        """Find any other one, but for the first time the folder does not answer."""
+        if self.hangs:
+            self.hangs = False
+            late()
+        else:
+            then(None if number in self.without else self._report(number))
+
+    def _report(self, number: str) -> Mapping[str, Any]:
+        return {"id": number, "stacks": "", **self.strange}
 
     def noted(self, number: str, taken_by: Sequence[str]) -> None:
         """Do nothing."""
@@ -342,6 +382,23 @@ def test_what_is_no_report_is_in_nobodys_way(strange: dict[str, Any]) -> None:
     telling.tell(lambda _: True)
 
     assert (["r1"], 0, 1) == (book.delivered_, len(telling), telling.lost)
+
+
+def test_a_folder_that_does_not_answer_is_asked_again() -> None:
+    """What is in memory is told meanwhile, and nothing is lost."""
+    book, told = Book(hangs=True), list[str]()
+    telling = Telling(book)
+
+    def send(message: Mapping[str, Any]) -> bool:
+        told.append(message["incident"]["id"])
+        return True
+
+    telling.add("r1")
+    telling.add("r2")
+    telling.tell(send)
+    telling.tell(send)
+
+    assert (["r2", "r1"], 0) == (told, telling.lost)
 
 
 STEERS = "\x1b[31m"

@@ -18,7 +18,7 @@ from launcher.settings.option import Kind, Option
 from launcher.settings.options import ALIASES, BY_NAME, TABLE
 from launcher.settings.topics import Settings
 from launcher.settings.values import shown, typed
-from support.asked import asked, reasons, refusal
+from support.asked import asked, reasons
 
 # For each kind, texts and what they mean: (as written on a command line or in a variable, as shown).
 EXAMPLES: dict[Kind, list[tuple[str, object]]] = {
@@ -37,8 +37,6 @@ EXAMPLES: dict[Kind, list[tuple[str, object]]] = {
     Kind.SIZE: [("512M", "512 MiB"), ("1.5GiB", "1.5 GiB")],
     Kind.MEMORY: [("80%", "80%"), ("1G", "1 GiB")],
 }
-HERE = [option for option in TABLE if not option.not_yet]
-NOT_YET = [option for option in TABLE if option.not_yet]
 SPECIAL = {"config", "env_file", "worker_class"}  # a file or a mapping stands behind them: tested on their own
 PLACES = ["command line", "variable", "file", "fleet"]
 
@@ -70,7 +68,7 @@ def error_of(option: Option, said: Sourced[object]) -> UsageError | None:
     return None
 
 
-@pytest.mark.parametrize("option", [o for o in HERE if o.name not in SPECIAL], ids=lambda option: option.name)
+@pytest.mark.parametrize("option", [o for o in TABLE if o.name not in SPECIAL], ids=lambda option: option.name)
 @pytest.mark.parametrize("place", PLACES)
 def test_one_spelling(tmp_path: Path, option: Option, place: str) -> None:
     """An option said in one place only arrives, with that place as its origin; nothing else changes."""
@@ -114,7 +112,7 @@ def test_defaults(tmp_path: Path) -> None:
     """With nothing said every option has an entry, and every origin is the default."""
     settings = asked(tmp_path)
 
-    assert {option.name for option in HERE} == set(settings.origins)
+    assert {option.name for option in TABLE} == set(settings.origins)
     assert {DEFAULT} == {said.origin for said in settings.origins.values()}
     assert (Sourced("0.0.0.0:8000", DEFAULT),) == settings.bind.bind
     assert ("asgi_launcher_ledger", "wait") == (settings.prestart.ledger_table, settings.prestart.orphans)
@@ -146,21 +144,6 @@ def test_auto_beats_a_weaker_number(tmp_path: Path) -> None:
     assert {"WEB_CONCURRENCY": "--workers wins"} == reasons(settings)
 
 
-@pytest.mark.parametrize("option", NOT_YET, ids=lambda option: option.name)
-@pytest.mark.parametrize("place", ["command line", "variable", "file"])
-def test_not_yet(tmp_path: Path, option: Option, place: str) -> None:
-    """An option without its machinery is refused wherever it is set, never accepted and ignored."""
-    sayings = {
-        "command line": ({option.name: "1"}, {}, {}),
-        "variable": ({}, {option.variable: "1"}, {}),
-        "file": ({}, {}, {"launcher.toml": f"{option.name} = true"}),
-    }
-    error = refusal(tmp_path, *sayings[place])
-
-    assert error.exit_code == 2
-    assert "not yet: " in error.message
-
-
 @pytest.mark.parametrize("key", ALIASES)
 def test_other_words(tmp_path: Path, key: str) -> None:
     """A neighbour's flag means our option, and the origin is the flag that was typed."""
@@ -172,7 +155,7 @@ def test_other_words(tmp_path: Path, key: str) -> None:
     assert shown(option, typed(option, Sourced(text, said.origin))) == said.value
 
 
-@generated(st.sampled_from(HERE), st.text(max_size=12))
+@generated(st.sampled_from(TABLE), st.text(max_size=12))
 def test_any_text_is_a_value_or_an_error_with_its_place(option: Option, text: str) -> None:
     """No text in a setting is a bug of ours: it is a value, or an error that names its place and a cure."""
     said: Sourced[object] = Sourced(text, DEFAULT)

@@ -131,13 +131,12 @@ def test_some_options_only() -> None:
     assert {"plugins": ("a", "b")} == typed("--plugins", "a", "--plugins", "b", command=plugins)
 
 
-def test_help_has_sections_and_hides_what_is_not_yet() -> None:
-    """The help text lists every option of this version, in sections, and none of later ones."""
+def test_help_has_sections() -> None:
+    """The help text lists every option, in sections."""
     output = CliRunner().invoke(run, ["-h"], terminal_width=200).output
-    visible = [option for option in TABLE if not option.not_yet and option.flag.startswith("--")]
+    visible = [option for option in TABLE if option.flag.startswith("--")]
 
     assert [option.flag for option in visible if option.flag not in output] == []
-    assert [option.flag for option in TABLE if option.not_yet and f"{option.flag} " in output] == []
     assert "Steps before the server:" in output
     assert "--timeout-keep-alive" not in output
 

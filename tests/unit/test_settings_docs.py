@@ -34,14 +34,13 @@ CONVENTIONS = [
 @pytest.mark.parametrize("option", TABLE, ids=lambda option: option.name)
 def test_option(option: Option) -> None:
     """Every option, its flags and its words stand in docs/reference/settings.md."""
-    words = [option.name, *option.words]
-    if not option.not_yet:
-        words += [option.flag, *option.flags, *(flag for alias in option.aliases for flag in alias.flags)]
+    flags = [option.flag, *option.flags, *(flag for alias in option.aliases for flag in alias.flags)]
+    words = [option.name, *option.words, *flags]
 
     assert [word for word in words if f"`{word}`" not in REFERENCE and word != "APP"] == []
 
 
-@pytest.mark.parametrize("option", [option for option in TABLE if not option.not_yet], ids=lambda option: option.name)
+@pytest.mark.parametrize("option", TABLE, ids=lambda option: option.name)
 def test_help(option: Option) -> None:
     """What --help says of an option and of its default, the reference says too, in its row."""
     row = next(line for line in REFERENCE.splitlines() if line.startswith(f"| `{option.name}` | `"))
@@ -52,7 +51,7 @@ def test_help(option: Option) -> None:
 
 def test_nothing_is_promised_that_is_not_there() -> None:
     """No help text speaks of event hooks, of a shared database or of a measured worker, which this version lacks."""
-    said = " ".join(f"{option.help} {option.metavar} {option.shown_default}" for option in TABLE if not option.not_yet)
+    said = " ".join(f"{option.help} {option.metavar} {option.shown_default}" for option in TABLE)
 
     assert [word for word in ("hook", "share a database", "measured") if word in said] == []
 

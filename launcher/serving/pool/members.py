@@ -33,6 +33,7 @@ class Member:
     started: float
     ready: bool = False  # ever
     intent: Intent | None = None
+    because: str = ""  # why it is recycled
     leaving: float | None = None  # since when it has been asked to stop
     quick: bool = False
     doomed: float | None = None  # since when it is being killed

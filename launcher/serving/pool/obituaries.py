@@ -60,7 +60,8 @@ class Obituaries:
     def stopped(self, death: Death, judgement: Judgement) -> None:
         """One that the pool wanted to end, or that left by itself because it was to be replaced."""
         member = death.member
-        how = {"pid": member.pid, **ending(death.status), "because": str(member.intent or Intent.RECYCLE)}
+        because = member.because or str(member.intent or Intent.RECYCLE)
+        how = {"pid": member.pid, **ending(death.status), "because": because}
         if member.doomed is None:
             self.voice.say("launcher.worker_stopped", **how)
             return

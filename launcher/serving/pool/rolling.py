@@ -153,6 +153,7 @@ class Rolling:
             if gone:
                 self._done(pool, one)
             elif one.old.intent is None:
+                one.old.because = one.because
                 pool.ask_to_leave(one.old, one.intent)
 
     def _done(self, pool: Pool, one: Replacing) -> None:

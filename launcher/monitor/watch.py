@@ -1,0 +1,233 @@
+"""Has a worker, or the pool, grown too large?
+
+Each second by one line of /proc for each worker, in which pages that a fork shares are its own, too: only when that is
+above the limit are its pages walked, which costs a hundred times as much. One that stays above the limit and either
+goes on growing or has more than it had when it was new is recycled: a new one in its place would be smaller. What loads
+much with its first requests looks like a leak; that it stops is known ten seconds after the start.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from launcher.limits.footprint import read_footprint
+from launcher.monitor.processes import Processes
+from launcher.monitor.recycling import PAUSE_S, WORTH, Ask, Asked, Recycling
+from launcher.monitor.watched import FRESH_S, LARGER, LOOKS, Ready, Watched
+from launcher.scoreboard import SLOTS, Board, Stage
+
+_YOUNG_S = 3.0
+_AT_ONCE_S = 0.05  # spent on walking pages before the next answer is due
+# Until the group will have reached its limit: a successor takes a second or two to be ready, and the old one to leave.
+LEAK_LEFT_S = 6.0  # where workers are known to leak
+_LEFT_S = 4.0  # elsewhere: what loads much with its first requests may be done by then
+_LEAKS_S = 600.0  # as long as one that leaked is taken for what its like will do, too
+
+
+class Sizes(Protocol):
+    """Says how much memory a process has for itself, in bytes; None: it is gone."""
+
+    def cheap(self, pid: int) -> int | None:
+        """Return at once what it has at most."""
+
+    def own(self, pid: int) -> int | None:
+        """Return exactly what its end would free."""
+
+
+class Watch:
+    """Recycles whoever has grown above the limit. `look` has to be called about once a second."""
+
+    def __init__(
+        self,
+        limit_bytes: int | None,
+        ready: Callable[[], Iterable[Ready]],
+        sizes: Sizes,
+        ask: Ask,
+        warn: Callable[..., None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Let no worker have more than `limit_bytes` for itself for long; None: as much as it wants.
+
+        ready: returns the workers that serve and are meant to stay. ask: of the pool. warn: to the log.
+        """
+        self._limit = sys.maxsize if limit_bytes is None else limit_bytes
+        self._ready, self._sizes, self._warn, self._clock = ready, sizes, warn, clock
+        self._recycling = Recycling(ask)
+        self._workers: dict[int, Watched] = {}
+        self._newest = 0
+        self._is_doubted = False
+        self._leaked_at = float("-inf")
+
+    def look(self) -> None:
+        """Weigh every worker, and do what can be done now."""
+        now = self._clock()
+        there = {one.number: one for one in self._ready()}
+        self._workers = {number: self._workers.get(number) or self._met(one, now) for number, one in there.items()}
+        self._newest = max(self._newest, *there, 0)
+        # Those that were not walked for longest first: of many, the others have their turn in the next look.
+        for worker in sorted(self._workers.values(), key=lambda worker: worker.walked_at):
+            self._weigh(worker, now, is_free=self._clock() - now < _AT_ONCE_S)
+        if self._recycling.over:
+            self._judge(now)
+        if self._recycling.may_begin(now):
+            self._recycle(now)
+
+    def relieve(self, room_bytes: int, left_s: float) -> str:
+        """Recycle the largest, if it is larger than it needs to be; return what is begun, or else why nothing is.
+
+        room_bytes: what the group may grow by, since the successor is there first. left_s: until it will have, as it
+        grows now; 0 for a group that has little left, however it grows.
+        """
+        now = self._clock()
+        if not self._recycling.may_begin(now):
+            return "" if self._recycling.asked else "the last recycle freed less than predicted: the next one waits"
+        self._walk(now)
+        known = [worker for worker in self._workers.values() if worker.own_bytes]
+        if not known:
+            return "no worker could be recycled"
+        worker = max(known, key=lambda worker: worker.own_bytes)
+        least = min(self._least(worker, now), *(one.own_bytes for one in known))
+        if worker.own_bytes <= least * LARGER:
+            return "the workers are equally large, and as large as they were when they were new"
+        if least > room_bytes:
+            return "the largest worker cannot be recycled: there is no room for another one beside it"
+        if left_s > (LEAK_LEFT_S if self._leaks(now) else _LEFT_S):
+            return ""
+        pid, own = worker.ready.pid, worker.own_bytes
+        because = "the pool is short of memory, and this worker is larger than it needs to be"
+        self._warn("launcher.worker_oversized", because=because, pid=pid, private_bytes=own)
+        self._begin(worker, now, own)
+        return f"worker {pid} is recycled"
+
+    def _walk(self, now: float) -> None:
+        for worker in sorted(self._workers.values(), key=lambda worker: worker.walked_at):
+            if self._clock() - now < _AT_ONCE_S and (own := self._sizes.own(worker.ready.pid)) is not None:
+                worker.note(own, own, now)
+
+    def _least(self, worker: Watched, now: float) -> int:
+        """Return what a new one in its place would have: what it had itself, the first moments only if it leaks."""
+        first = worker.born_bytes if worker.grows or self._leaks(now) else None
+        return min(first or sys.maxsize, worker.fresh_bytes or sys.maxsize)
+
+    def _leaks(self, now: float) -> bool:
+        return now - self._leaked_at < _LEAKS_S
+
+    def _met(self, ready: Ready, now: float) -> Watched:
+        asked, worker = self._recycling.asked, Watched(ready)
+        is_successor = asked is not None and ready.number > asked.newest
+        if is_successor or worker.age_s(now) < _YOUNG_S:  # now: until the one before it has gone, it may have grown
+            worker.born_bytes = self._sizes.own(ready.pid)
+        if is_successor and asked is not None:
+            worker.not_before = asked.at + PAUSE_S
+        return worker
+
+    def _weigh(self, worker: Watched, now: float, *, is_free: bool) -> None:
+        if (cheap := self._sizes.cheap(worker.ready.pid)) is None:
+            return
+        worker.last.append(cheap)
+        if worker.leaks(now):
+            self._leaked_at = now
+        is_fresh = worker.is_due_as_fresh(now)
+        if cheap <= self._limit:
+            worker.above = 0
+        elif not is_fresh and not worker.must_be_walked(cheap, self._limit, now):
+            return
+        if not (is_free and (is_fresh or cheap > self._limit)) or (own := self._sizes.own(worker.ready.pid)) is None:
+            return
+        worker.note(own, cheap, now)
+        worker.above = worker.above + 1 if own > self._limit else 0
+        if is_fresh:
+            self._know_fresh(worker, own, now)
+
+    def _know_fresh(self, worker: Watched, own_bytes: int, now: float) -> None:
+        worker.fresh_bytes = own_bytes
+        if own_bytes > self._limit and not self._is_doubted:
+            self._is_doubted = True
+            self._warn(
+                "launcher.worker_limit_doubtful",
+                because="a worker has more than --worker-memory-limit soon after its start: to recycle it is no use",
+                pid=worker.ready.pid,
+                private_bytes=own_bytes,
+                limit_bytes=self._limit,
+                age_s=round(worker.age_s(now), 1),
+            )
+
+    def _judge(self, now: float) -> None:
+        asked = self._recycling.asked
+        if asked is None:
+            return
+        if not self._recycling.was_done:
+            self._recycling.refused(now)
+            return
+        newer = [number for number in self._workers if number > asked.newest]
+        if not newer:
+            self._recycling.nothing_to_judge()
+            return
+        self._recycling.judge(self._workers[min(newer)].born_bytes)
+
+    def _recycle(self, now: float) -> None:
+        above = [worker for worker in self._workers.values() if worker.above >= LOOKS]
+        worth = [worker for worker in above if self._is_worth(worker, now)]
+        if not worth:
+            return
+        worker = max(worth, key=lambda worker: worker.own_bytes)
+        facts = {"pid": worker.ready.pid, "private_bytes": worker.own_bytes, "limit_bytes": self._limit}
+        self._warn("launcher.worker_oversized", because="it stays above --worker-memory-limit", **facts)
+        self._begin(worker, now, self._limit)
+
+    def _begin(self, worker: Watched, now: float, most_bytes: int) -> None:
+        predicted = self._predicted(worker)
+        worker.above = 0
+        asked = Asked(worker.ready.pid, now, worker.own_bytes, predicted, most_bytes, self._newest)
+        self._recycling.begin(asked)
+
+    def _is_worth(self, worker: Watched, now: float) -> bool:
+        """Tell whether a new worker in its place would be smaller, as far as can be known."""
+        is_new, has_paused = worker.age_s(now) < FRESH_S, now >= worker.not_before
+        if worker.grows:  # at 50 MB/s the first ten seconds may be the container's last: the first one has not to wait
+            return has_paused or self._leaks(now)
+        if is_new or not has_paused:
+            return False
+        return worker.fresh_bytes is None or worker.own_bytes - worker.fresh_bytes >= worker.own_bytes * WORTH
+
+    def _predicted(self, worker: Watched) -> int:
+        """Return what its end should free: what it has above its like, or above itself when it was new."""
+        others = [one.own_bytes for one in self._workers.values() if one is not worker and one.own_bytes]
+        less = [self._limit, *sorted(others)[(len(others) - 1) // 2 : len(others) // 2 + 1]]
+        return worker.own_bytes - min([*less, *([worker.fresh_bytes] if worker.fresh_bytes is not None else [])])
+
+
+class ProcessSizes:
+    """Reads how much memory processes have for themselves."""
+
+    def __init__(self, processes: Processes) -> None:
+        """Read what is cheap by `processes`."""
+        self._processes = processes
+
+    def cheap(self, pid: int) -> int | None:
+        """Return what is resident and of no file, as statm has it."""
+        counted = self._processes.counted(pid)
+        return None if counted is None else counted[0]
+
+    def own(self, pid: int) -> int | None:
+        """Return what a walk of its pages finds."""
+        footprint = read_footprint(pid)
+        return None if footprint is None else footprint.own_bytes
+
+
+def ready_workers(board: Board, arbiter_pid: int) -> Callable[[], list[Ready]]:
+    """Return what finds the workers that serve and are not asked to leave; one that is the server itself is none."""
+
+    def find() -> list[Ready]:
+        slots = map(board.slot, range(min(board.used, SLOTS)))
+        found = [
+            Ready(slot.number, slot.pid, slot.stage_since)
+            for slot in slots
+            if slot.stage is Stage.READY and not slot.asked
+        ]
+        return [one for one in found if one.number and one.pid > 0 and one.pid != arbiter_pid]
+
+    return find

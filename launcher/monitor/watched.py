@@ -1,0 +1,77 @@
+"""What is known of the memory of one worker?"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+LOOKS = 3  # in a row: a garbage collection, or a large answer, is over by then
+FRESH_S = 10.0  # after a worker was ready: it has answered requests and loaded what it loads late
+_OLD_S = FRESH_S + 2 * LOOKS  # nothing is new any more
+_WALKED_S = 10.0  # as long as a walk holds that has found less than the limit; a fork's pages are un-shared meanwhile
+_GROWS = 1.01  # within LOOKS looks
+LARGER = 1.2  # than the smallest, or than itself when it was new: then it is to blame
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A worker that serves: its number (never used again), its process, since when (monotonic)."""
+
+    number: int
+    pid: int
+    since: float
+
+
+@dataclass(slots=True)
+class Watched:
+    """What is known of a worker.
+
+    own_bytes: what it had for itself when its pages were last walked, at `walked_at`; `cheap_bytes` then.
+    born_bytes: what it had when it was met, if it was young then, or has come for one that was recycled.
+    fresh_bytes: what it had when it was new; None: not yet, or nobody looked then.
+    above: looks in a row at which it was above the limit. last: what it had at most at the last looks.
+    not_before: a minute after one was recycled in whose place it is.
+    """
+
+    ready: Ready
+    own_bytes: int = 0
+    cheap_bytes: int = 0
+    walked_at: float = float("-inf")
+    born_bytes: int | None = None
+    fresh_bytes: int | None = None
+    above: int = 0
+    last: deque[int] = field(default_factory=lambda: deque(maxlen=LOOKS))
+    not_before: float = float("-inf")
+
+    @property
+    def grows(self) -> bool:
+        """Whether it has grown within the last looks."""
+        return len(self.last) == LOOKS and self.last[-1] > self.last[0] * _GROWS
+
+    def must_be_walked(self, cheap_bytes: int, limit_bytes: int, now: float) -> bool:
+        """Tell whether a walk can find news: that it is above the limit or, if that is known, that it still grows."""
+        grown = max(0, cheap_bytes - self.cheap_bytes)
+        if now - self.walked_at >= _WALKED_S:
+            return True
+        if self.above >= LOOKS and not self.grows:
+            return grown > self.own_bytes * (_GROWS - 1)
+        return self.own_bytes + grown > limit_bytes
+
+    def is_due_as_fresh(self, now: float) -> bool:
+        """Tell whether it is just now what a new worker is; while it grows it is not, and later it is old."""
+        if self.fresh_bytes is not None or self.grows:
+            return False
+        return FRESH_S <= self.age_s(now) < _OLD_S
+
+    def note(self, own_bytes: int, cheap_bytes: int, now: float) -> None:
+        """Take note of a walk."""
+        self.own_bytes, self.cheap_bytes, self.walked_at = own_bytes, cheap_bytes, now
+
+    def leaks(self, now: float) -> bool:
+        """Tell whether it goes on growing though it is not new any more, and has grown by a good part already."""
+        has_grown = self.born_bytes is None or self.last[-1] > self.born_bytes * LARGER
+        return self.grows and has_grown and self.age_s(now) >= FRESH_S + LOOKS
+
+    def age_s(self, now: float) -> float:
+        """Return for how long it has been ready."""
+        return now - self.ready.since

@@ -1,0 +1,312 @@
+"""Is a worker that grows too large recycled, and none without use?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from launcher.errors import ExitCode
+from launcher.monitor.processes import Processes
+from launcher.monitor.recycling import PAUSE_S
+from launcher.monitor.watch import ProcessSizes, Watch, ready_workers
+from launcher.monitor.watched import LOOKS, Ready
+from launcher.scoreboard import Board, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from launcher.monitor.control import Outcome
+
+MIB = 1 << 20
+LIMIT = 120
+FRESH = 30  # MiB, what a worker of most scenes begins with
+Size = Callable[[float], float | None]  # age in seconds -> MiB
+
+
+def leaks(per_s: float, most: float = 10_000) -> Size:
+    """Return the size of a worker that grows by so many MiB each second."""
+    return lambda age_s: min(most, FRESH + per_s * age_s)
+
+
+def always(size: float) -> Size:
+    """Return the size of a worker that never grows."""
+    return lambda _: size
+
+
+@dataclass
+class Scene:
+    """A pool whose workers have sizes in MiB, and the watch over it; a recycle takes `takes_s` seconds.
+
+    size: of a worker of this number. shared: MiB that the cheap figure has besides. old_s: how old the first are.
+    """
+
+    size: Callable[[int], Size]
+    workers: int = 2
+    shared: float = 0
+    old_s: float = 0
+    takes_s: int = 2
+    answer: tuple[int, str] | None = (0, "")  # None: nobody answers
+    now: float = 1000.0
+    born: dict[int, float] = field(default_factory=dict)
+    asked: list[tuple[float, int]] = field(default_factory=list)  # when, number
+    said: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    walks: int = 0
+    screams: bool = False
+    limit: int | None = LIMIT
+    _due: list[tuple[float, int, Outcome]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.begun = self.now
+        self.born = dict.fromkeys(range(1, self.workers + 1), self.now - self.old_s)
+        limit = None if self.limit is None else self.limit * MIB
+        self.watch = Watch(limit, self.ready, self, self.ask, self.warn, lambda: self.now)
+
+    def ready(self) -> list[Ready]:
+        """Return the workers that serve."""
+        return [Ready(number, number, since) for number, since in self.born.items()]
+
+    def cheap(self, pid: int) -> int | None:
+        """Return what statm would have."""
+        own = self._size(pid)
+        return None if own is None else int((own + self.shared) * MIB)
+
+    def own(self, pid: int) -> int | None:
+        """Return what smaps_rollup would have."""
+        self.walks += 1
+        own = self._size(pid)
+        return None if own is None else int(own * MIB)
+
+    def _size(self, pid: int) -> float | None:
+        if self.screams:
+            return LIMIT * 2 + (self.now - self.begun)
+        return self.size(pid)(self.now - self.born[pid]) if pid in self.born else None
+
+    def ask(self, message: Mapping[str, Any], outcome: Outcome) -> None:
+        """Carry out an ask after a while."""
+        assert message == {"ask": "recycle", "pid": message["pid"], "because": "memory"}
+        assert self._due == [], "one at a time"
+        self.asked.append((self.now - self.begun, message["pid"]))
+        self._due.append((self.now + self.takes_s, message["pid"], outcome))
+
+    def warn(self, event: str, **facts: object) -> None:
+        """Keep what is said."""
+        self.said.append((event, facts))
+
+    def dies(self, number: int) -> None:
+        """End a worker; the pool puts another one in its place."""
+        del self.born[number]
+        self.born[max([number, *self.born]) + 1] = self.now
+
+    def run(self, seconds: int) -> Scene:
+        """Let time pass, a look each second."""
+        for _ in range(seconds):
+            self.now += 1
+            self._carry_out()
+            self.watch.look()
+        return self
+
+    def _carry_out(self) -> None:
+        for due in [one for one in self._due if one[0] <= self.now and self.answer is not None]:
+            self._due.remove(due)
+            code, because = self.answer or (0, "")
+            if due[1] in self.born and code == 0:
+                self.dies(due[1])
+            due[2](code, because)
+
+    def events(self, name: str) -> list[Mapping[str, Any]]:
+        """Return the facts of each event of this name."""
+        return [facts for event, facts in self.said if event == f"launcher.{name}"]
+
+    def most_in(self, window_s: float) -> int:
+        """Return how many recycles there were in the worst window of this length."""
+        return max((sum(at <= other < at + window_s for other, _ in self.asked) for at, _ in self.asked), default=0)
+
+
+def test_a_worker_that_leaks_is_recycled() -> None:
+    """It is asked for at the third look above the limit, and said with what it had."""
+    scene = Scene(lambda number: leaks(10) if number == 1 else always(FRESH), old_s=0).run(60)
+
+    assert [(10 + LOOKS - 1, 1)] == scene.asked
+    assert [(1, 150 * MIB, LIMIT * MIB)] == [
+        (said["pid"], said["private_bytes"], said["limit_bytes"]) for said in scene.events("worker_oversized")
+    ]
+
+
+def test_a_moment_above_the_limit_is_none() -> None:
+    """Two looks above it, as of a large answer, are no reason."""
+    scene = Scene(lambda _: lambda age_s: 200 if int(age_s) % 5 in {0, 1} else FRESH).run(60)
+
+    assert [] == scene.asked
+
+
+def test_the_largest_comes_first_and_one_at_a_time() -> None:
+    """Of three that leak, the one with the most; the next when the outcome is known, without a pause."""
+    scene = Scene(lambda number: leaks(number) if number < 4 else always(FRESH), workers=3, takes_s=5, old_s=200).run(
+        30
+    )
+    recycled = [number for _, number in scene.asked]
+
+    assert [3, 2, 1] == recycled
+    assert [3, 8, 13] == [at for at, _ in scene.asked]
+
+
+def test_a_fast_leak_of_all_is_kept_up_with() -> None:
+    """Where each new worker leaks as the old ones did, the minute's pause is not for it: memory stays bounded."""
+    scene, most = Scene(lambda _: leaks(25), takes_s=2, old_s=11), 0.0
+    scene.born = dict.fromkeys(scene.born, scene.now)
+    for _ in range(300):
+        scene.run(1)
+        most = max(most, *(leaks(25)(scene.now - since) or 0 for since in scene.born.values()))
+
+    assert len(scene.asked) > 40
+    assert most < 500
+
+
+def test_what_is_shared_does_not_count() -> None:
+    """Above the limit by the cheap figure only: never recycled, and its pages are walked seldom."""
+    scene = Scene(lambda _: always(FRESH), shared=250).run(100)
+
+    assert [] == scene.asked
+    assert scene.walks <= 2 * (100 / 10 + 3)
+
+
+def test_without_anybody_above_nothing_is_walked() -> None:
+    """But twice for each worker: when it is met, and when it has loaded what it loads late."""
+    assert Scene(lambda _: always(FRESH)).run(100).walks == 4
+
+
+@pytest.mark.parametrize("old_s", [0, 100], ids=["young", "old"])
+def test_a_sampler_that_always_screams(old_s: float) -> None:
+    """Of readings that have nothing to do with the workers comes at most one recycle a minute."""
+    scene = Scene(lambda _: always(FRESH), screams=True, old_s=old_s, workers=4).run(600)
+
+    assert scene.most_in(PAUSE_S) == 1
+    assert 5 <= len(scene.asked) <= 10
+
+
+def test_a_limit_below_what_a_fresh_worker_needs() -> None:
+    """It is said once, and nobody is recycled for it."""
+    scene = Scene(lambda _: always(LIMIT + 30), workers=3).run(600)
+    (doubtful,) = scene.events("worker_limit_doubtful")
+
+    assert [] == scene.asked
+    assert {"private_bytes": (LIMIT + 30) * MIB, "limit_bytes": LIMIT * MIB, "age_s": 10.0} == {
+        name: doubtful[name] for name in ("private_bytes", "limit_bytes", "age_s")
+    }
+
+
+def test_a_limit_below_what_is_loaded_late() -> None:
+    """What the first requests load is no leak, however it looks meanwhile: one is tried, and no storm follows."""
+    scene = Scene(lambda _: lambda age_s: FRESH if age_s < 2 else min(300, 100 + 30 * (age_s - 2)), workers=3).run(900)
+
+    assert len(scene.asked) <= 3
+    assert len(scene.events("worker_limit_doubtful")) == 1
+
+
+def test_old_workers_of_a_new_monitor() -> None:
+    """What they had when they were new is not known: one a minute is tried, until all are of our time."""
+    scene = Scene(lambda _: always(LIMIT + 30), workers=3, old_s=3600).run(600)
+
+    assert len(scene.asked) == 3
+    assert scene.most_in(PAUSE_S) == 1
+
+
+def test_a_worker_that_dies_meanwhile() -> None:
+    """Whoever ends before its turn is nobody's business any more; the next one is recycled as if nothing had been."""
+    scene = Scene(lambda number: leaks(number) if number < 3 else always(FRESH), old_s=200, takes_s=3).run(4)
+    scene.dies(2)
+    scene.answer = (int(ExitCode.OK), "it was gone already")
+    scene.run(30)
+
+    assert [2, 1] == [number for _, number in scene.asked]
+
+
+def test_an_ask_that_is_refused() -> None:
+    """The pool that will not now is asked again after a moment, not each second."""
+    scene = Scene(lambda _: leaks(5), workers=1, old_s=60, answer=(int(ExitCode.USAGE), "leaving")).run(60)
+
+    assert 3 <= len(scene.asked) <= 6
+
+
+def test_nobody_answers() -> None:
+    """As long as the outcome is open nothing else is asked for."""
+    scene = Scene(lambda _: leaks(5), workers=4, old_s=60, answer=None).run(600)
+
+    assert len(scene.asked) == 1
+
+
+def test_a_worker_that_cannot_be_read() -> None:
+    """One that is gone for /proc is left alone."""
+    scene = Scene(lambda _: lambda _: None).run(30)
+
+    assert ([], []) == (scene.asked, scene.said)
+
+
+def test_the_pools_relief() -> None:
+    """The largest is recycled when it is larger than the smallest, though it has no limit of its own."""
+    scene = Scene(lambda number: always(60 if number == 2 else 40), workers=3, limit=None).run(20)
+    said = scene.watch.relieve(50 * MIB, 0)
+    scene.run(5)
+
+    assert ("worker 2 is recycled", [2]) == (said, [number for _, number in scene.asked])
+    assert "equally large" in scene.watch.relieve(50 * MIB, 0)
+
+
+@pytest.mark.parametrize(
+    ("size", "room", "said"),
+    [
+        (leaks(3, 90), 70, "is recycled"),
+        (always(60), 50, "equally large"),
+        (leaks(3, 90), 20, "no room"),
+        (lambda _: None, 50, "no worker"),
+    ],
+    ids=["grown alike", "alike", "no room", "gone"],
+)
+def test_when_the_largest_is_to_blame(size: Size, room: float, said: str) -> None:
+    """Workers that have grown alike are larger than when they were new; one without room beside it has to stay."""
+    scene = Scene(lambda _: size, limit=None).run(200)
+
+    assert said in scene.watch.relieve(int(room * MIB), 0)
+
+
+def test_relief_that_frees_nothing_waits_for_a_minute() -> None:
+    """A successor that is as large as the one before it was no relief."""
+    scene = Scene(lambda number: always(60 if number == 1 else 40), limit=None).run(20)
+    scene.watch.relieve(50 * MIB, 0)
+    under_way = scene.watch.relieve(50 * MIB, 0)
+    scene.size = lambda _: always(60)
+    scene.run(5)
+
+    assert "" == under_way
+    assert "less than predicted" in scene.watch.relieve(50 * MIB, 0)
+
+
+def test_who_serves() -> None:
+    """Of the scoreboard those that are ready and not asked to leave, by number."""
+    board = Board.create()
+    for index, (stage, asked) in enumerate(
+        [(Stage.READY, 0), (Stage.READY, 1), (Stage.LIFESPAN, 0), (Stage.READY, 0), (Stage.READY, 0)]
+    ):
+        slot = board.slot(index)
+        slot.clear(generation=1, number=index + 1)
+        slot.pid, slot.asked = 100 + index, asked
+        slot.stage = stage
+    found = ready_workers(board, 104)()
+    os.close(board.fd)
+
+    assert [(1, 100), (4, 103)] == [(one.number, one.pid) for one in found]
+
+
+def test_our_own_size() -> None:
+    """Both figures are of the same process; the exact one is at most the cheap one and a little for the kernel."""
+    sizes = ProcessSizes(Processes())
+    cheap, own = sizes.cheap(os.getpid()), sizes.own(os.getpid())
+
+    assert cheap is not None
+    assert own is not None
+    assert 0.3 * cheap < own < cheap + 32 * MIB
+    assert (None, None) == (sizes.cheap(2**22 + 1), sizes.own(2**22 + 1))
