@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from launcher.budget import Budget
 from launcher.discovery import App
+from launcher.growth import Growth
 from launcher.locks import Lock, Owner
 from launcher.origin import Ignored, Sourced
 from launcher.steps import Step, StepSettings
@@ -86,6 +87,7 @@ class Plan:
     bind_early: Sourced[bool]
     ignored: tuple[Ignored, ...] = ()
     doubts: tuple[str, ...] = ()  # about the steps
+    growth: Growth | None = None  # None: the pool has the size that `budget` says
     stop_doubts: tuple[str, ...] = ()  # about the two durations
     settings: Mapping[str, Sourced[object]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar, cast
 
+from launcher.boot.growth import Asked, sized
 from launcher.boot.lock_choice import asked_lock
 from launcher.boot.stop_times import ignored_by_bare_servers, stop_times
 from launcher.budget import Budget, Demand, plan_workers
@@ -44,11 +45,15 @@ def decide(settings: Settings, excuse: Excuse | None = None) -> Plan:
     locked = any(planned.under_lock for planned in steps)
     lock = _part("lock", excuse, lambda: asked_lock(settings)) if locked else None
     app = _part("app", excuse, lambda: find_app(request(settings), settings.cwd))
+    growth = None
+    if budget is not None:
+        budget, growth = sized(_asked(settings, limits, app, f"{server.value} {worker_class.value}"), budget)
     return Plan(
         app=app,
         server=server,
         worker_class=worker_class,
         budget=budget,
+        growth=growth,
         steps=steps,
         locked=locked,
         lock=lock,
@@ -103,9 +108,18 @@ def choose_server(pool: PoolSettings) -> tuple[Sourced[str], Sourced[str]]:
 
 def choose_workers(pool: PoolSettings, limits: Limits) -> Budget:
     """Return the sum. Raises NoWorkerFits."""
+    return plan_workers(demand_of(pool), supply(limits))
+
+
+def _asked(settings: Settings, limits: Limits, app: App | None, server: str) -> Asked:
+    return Asked(settings=settings, demand=demand_of(settings.pool), supply=supply(limits), app=app, server=server)
+
+
+def demand_of(pool: PoolSettings) -> Demand:
+    """Return what was asked for in the shape the arithmetic takes."""
     if pool.reload:
         pool = dataclasses.replace(pool, workers=Sourced(1, _RELOADS))
-    demand = Demand(
+    return Demand(
         workers=pool.workers.value if pool.workers else None,
         workers_origin=str(pool.workers.origin) if pool.workers else "",
         max_workers=pool.max_workers,
@@ -117,7 +131,6 @@ def choose_workers(pool: PoolSettings, limits: Limits) -> Budget:
         allow_overcommit=pool.allow_overcommit,
         preload=pool.preload and not pool.plain,
     )
-    return plan_workers(demand, supply(limits))
 
 
 def plan_steps(settings: Settings) -> tuple[PlannedStep, ...]:

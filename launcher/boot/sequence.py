@@ -234,6 +234,7 @@ def server_command(
             factory=plan.app.factory,
             import_dir=plan.app.import_dir,
             workers=plan.budget.workers,
+            growth=plan.growth,
             listeners=listeners,
             pool=settings.pool,
             http=settings.http,

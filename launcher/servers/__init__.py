@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+from launcher.growth import Growth
 from launcher.origin import Origin
 from launcher.settings.topics import HttpSettings, LogSettings, PoolSettings
 
@@ -38,12 +39,18 @@ class ServerPlan:
     http: HttpSettings
     log: LogSettings
     graceful_timeout_s: float
+    growth: Growth | None = None  # how the pool may find its size; None: it is `workers`
     drain_delay_s: float = 0.0
     wrap_app: tuple[str, ...] = ()  # plugins that put something around the application
     health_worker: str | None = None
     metrics_by_status: bool = False
     environ: Mapping[str, str] = field(default_factory=dict)
     origins: Mapping[str, Origin] = field(default_factory=dict)  # of what somebody has set, by the setting's name
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is one worker and never more."""
+        return self.workers == 1 and (self.growth is None or self.growth.most_workers == 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ _REFUSED = {
 
 
 class UvicornServer:
-    """uvicorn: one process for one worker, its own supervisor for more."""
+    """uvicorn: one process for one worker, its own supervisor where there are more or may be."""
 
     name: ClassVar[str] = "uvicorn"
 
@@ -93,7 +93,7 @@ def _address(listener: Listener) -> list[str]:
 def _check(plan: ServerPlan) -> None:
     pool = plan.pool
     asked = pool.worker_class.value if pool.worker_class else "uvicorn"
-    alone = plan.workers == 1 and not pool.reload
+    alone = plan.alone and not pool.reload
     pooled = alone and not pool.plain  # with --plain it is ignored already, and said
     refused = {
         f"--worker-class {asked} is gunicorn's": asked not in UVICORN_WORKERS,

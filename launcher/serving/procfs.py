@@ -28,10 +28,16 @@ def ending(pid: int, proc: Path = PROC) -> bool:
 
 def has_children(pid: int, proc: Path = PROC) -> bool:
     """Tell whether it has child processes, started by whichever of its threads."""
+    return bool(children(pid, proc))
+
+
+def children(pid: int, proc: Path = PROC) -> list[int]:
+    """Return its child processes, started by whichever of its threads, as far as the kernel tells."""
     try:
-        return any(_children(proc / str(pid) / "task" / thread) for thread in os.listdir(proc / str(pid) / "task"))  # noqa: PTH208 - names
+        threads = os.listdir(proc / str(pid) / "task")  # noqa: PTH208 - names
     except OSError:
-        return False
+        return []
+    return [int(child) for thread in threads for child in _children(proc / str(pid) / "task" / thread).split()]
 
 
 def reaped(pid: int, proc: Path = PROC) -> int | None:

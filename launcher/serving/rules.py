@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from launcher.growth import Growth
+
 LEAST_INTENSITY = 3  # deaths in a minute: fewer happen to a healthy pool (DESIGN §5)
 
 
@@ -23,6 +25,7 @@ class Rules:
         there are workers, at least 3.
     wrap_app: plugins that put something around the application. health_worker: `module:function`, asked in each worker.
     metrics_by_status: whether answers are counted by the class of their status.
+    growth: how the pool may find its size; None: it is `workers` until somebody says otherwise.
     """
 
     workers: int = 1
@@ -35,13 +38,15 @@ class Rules:
     wrap_app: tuple[str, ...] = ()
     health_worker: str | None = None
     metrics_by_status: bool = False
+    growth: Growth | None = None
 
     @classmethod
     def from_plan(cls, plan: Mapping[str, Any]) -> Rules:
         """Return what `launcher.servers.options.pool_rules` made; what is not there has its default."""
         names = {field.name for field in dataclasses.fields(cls)}
         known = {name: value for name, value in plan.items() if name in names}
-        return cls(**known | {"wrap_app": tuple(known.get("wrap_app", ()))})
+        growth = Growth.from_plan(known.get("growth"))
+        return cls(**known | {"wrap_app": tuple(known.get("wrap_app", ())), "growth": growth})
 
     def intensity(self, workers: int) -> int:
         """Return how many deaths within 60 s are too many for a pool of this size."""

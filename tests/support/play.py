@@ -124,6 +124,7 @@ class Play:
                     del self.workers[pid]
                     self.pool.died(pid, worker.status)
             self.pool.step()
+            self.pool.look_at_sizes()
 
     @property
     def ready(self) -> int:
@@ -134,11 +135,17 @@ class Play:
 @contextmanager
 def playing() -> Iterator[Play]:
     """A pool of four, ready."""
+    with begun(Rules(workers=4, graceful_timeout_s=8, restart_intensity=5)) as play:
+        play.run(BOOT_S + 1)
+        assert play.ready == 4
+        yield play
+
+
+@contextmanager
+def begun(rules: Rules) -> Iterator[Play]:
+    """A pool that has not started its workers yet."""
     play = Play()
-    rules = Rules(workers=4, graceful_timeout_s=8, restart_intensity=5)
     board = Board.create()
     play.pool = Pool(rules, board, play, Voice(), OomCounter(lambda: OomCounts(play.ooms)), clock=lambda: play.now)
-    play.run(BOOT_S + 1)
-    assert play.ready == 4
     yield play
     os.close(board.fd)

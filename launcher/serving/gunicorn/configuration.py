@@ -36,6 +36,7 @@ class Configuration:
         return dataclasses.replace(
             rules,
             workers=max(1, cfg.workers),
+            growth=rules.growth if cfg.workers == rules.workers else None,  # else the user's own words say how many
             worker_timeout_s=float(cfg.timeout),
             graceful_timeout_s=float(cfg.graceful_timeout),
         )
@@ -116,7 +117,10 @@ class Configuration:
         arbiter.setup(arbiter.app)
         arbiter.log.reopen_files()
         arbiter.loop.pool.adopt(self.rules())
-        arbiter.loop.pool.scale(cfg.workers if cfg.workers != before.workers else wanted)
+        if cfg.workers != before.workers:
+            arbiter.loop.pool.scale(cfg.workers)
+        elif cfg.workers != wanted:
+            arbiter.resized(wanted)  # gunicorn has just taken the number of the start
 
     @staticmethod
     def _put_back_environment(cfg: Any) -> None:

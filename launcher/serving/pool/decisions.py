@@ -21,6 +21,7 @@ from launcher.serving.pool.inquests import Inquests
 from launcher.serving.pool.killings import Killings, OomCounter
 from launcher.serving.pool.members import Intent, Member, Members
 from launcher.serving.pool.obituaries import Obituaries
+from launcher.serving.pool.pilot import Pilot
 from launcher.serving.pool.restarts import Restarts
 from launcher.serving.pool.rolling import Answer, Rolling
 from launcher.serving.pool.stopping import Stopping, kind_of
@@ -66,6 +67,7 @@ class Pool:
         self.obituaries = Obituaries(voice)
         self.inquests = Inquests(self.obituaries, Killings(oom, lambda: self.members))
         self._waiting: list[tuple[int, Answer]] = []
+        self.pilot: Pilot | None = None
 
     # What the loop does.
 
@@ -83,9 +85,16 @@ class Pool:
             self._keep_up()
         self._publish()
 
+    def look_at_sizes(self) -> None:
+        """Let the pilot look how large the workers are, and have as many as fit."""
+        if self.pilot is not None:
+            self.pilot.step(self)
+
     def pause_s(self) -> float:
         """Return how long the loop may sleep."""
         self._pause = self._next_pause()
+        if self.pilot is not None:
+            self._pause = min(self._pause, self.pilot.due_in_s(self))
         return self._pause
 
     def died(self, pid: int, status: int) -> Member | None:
@@ -112,17 +121,25 @@ class Pool:
             answer(ExitCode.BUG, "the pool stops")
 
     def scale(self, wanted: int, answer: Answer = no_answer) -> None:
-        """Have so many workers, at least one; `answer` is called when so many are ready."""
+        """Have so many workers, at least one, as somebody wants it; `answer` is called when so many are ready."""
         wanted = min(max(1, wanted), MOST_WORKERS)
         if self.stopping is not None:
             answer(ExitCode.BUG, "the pool stops")
             return
+        if self.pilot is not None:
+            self.pilot.dismiss()
+        if wanted != self.wanted:
+            self.resize(wanted)
+            self.voice.say("launcher.pool_resized", wanted=wanted)
+        self._waiting.append((wanted, answer))
+
+    def resize(self, wanted: int) -> None:
+        """Have so many workers, at least one."""
+        wanted = min(max(1, wanted), MOST_WORKERS)
         if wanted != self.wanted:
             self.wanted = wanted
             self._size_changed()
             self.hands.resized(wanted)
-            self.voice.say("launcher.pool_resized", wanted=wanted)
-        self._waiting.append((wanted, answer))
 
     def adopt(self, rules: Rules) -> None:
         """Go by other rules from now on; their number of workers is `scale`'s to take."""

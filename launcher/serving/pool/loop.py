@@ -11,7 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launcher.growth import Growth
+from launcher.limits.footprint import read_footprint
 from launcher.limits.oom import OomReader
+from launcher.limits.usage import UsageReader
 from launcher.log import log
 from launcher.notify import Notifier
 from launcher.serving import metrics_files
@@ -24,7 +27,9 @@ from launcher.serving.pool.asks import hear
 from launcher.serving.pool.decisions import Pool
 from launcher.serving.pool.hands import Hands
 from launcher.serving.pool.killings import OomCounter
+from launcher.serving.pool.pilot import Pilot, Readers
 from launcher.serving.pool.voice import Voice
+from launcher.serving.procfs import children
 from launcher.serving.rules import Rules
 
 _EXTEND_EVERY_S = 10.0  # systemd's patience with a start, until the first worker is ready
@@ -66,6 +71,7 @@ class Loop:
         self._sound(self._look_at_certificates)
         if self._sound(self.pool.step):
             self.notifier.watchdog()
+        self._sound(self.pool.look_at_sizes)
         self._sound(self._tell_systemd)
 
     def died(self, pid: int, status: int) -> None:
@@ -146,6 +152,8 @@ def make_loop(crossed: Crossed, rules: Rules, hands: Hands, certificates: Sequen
     oom = OomCounter(OomReader())
     voice = Voice(monitor.channel, incidents)
     pool = Pool(rules, monitor.board, hands, voice, oom)
+    if rules.growth is not None:
+        pool.pilot = _pilot(rules.growth, pool, monitor)
     if oom.now.group:
         voice.warn("launcher.oom_group_set", because="one kill for memory takes the server and all its workers at once")
     if metrics := metrics_files.metrics_folder():
@@ -159,3 +167,19 @@ def make_loop(crossed: Crossed, rules: Rules, hands: Hands, certificates: Sequen
         incidents=incidents,
         metrics=metrics,
     )
+
+
+def _pilot(growth: Growth, pool: Pool, monitor: KeptMonitor) -> Pilot:
+    usage = UsageReader()
+
+    def others() -> list[int]:
+        """Return ourselves and our children that are neither workers nor the monitor, which has a region of its own."""
+        keeper = monitor.keeper.pid if monitor.keeper is not None else None
+        mine = [pid for pid in children(os.getpid()) if pid != keeper and pool.members.find(pid) is None]
+        return [os.getpid(), *mine]
+
+    def shmem_bytes() -> int:
+        found = usage() if growth.is_limited else None  # without a limit it is the whole machine's
+        return found.shmem_bytes if found is not None else 0
+
+    return Pilot(growth, Readers(read_footprint, others, shmem_bytes))

@@ -68,7 +68,8 @@ def _run(config: Config, sockets: list[socket.socket], crossed: Crossed) -> Exit
     if config.should_reload:
         ChangeReload(config, target=PoolServer(config, None, crossed.rules).run, sockets=sockets).run()
         return ExitCode.OK
-    if config.workers > 1:
+    growth = crossed.rules.growth
+    if config.workers > 1 or (growth is not None and growth.most_workers > 1):
         return Supervisor(config, sockets, crossed).serve()
     return serve_alone(config, sockets, crossed)
 

@@ -1,0 +1,51 @@
+"""What has an earlier start measured?
+
+One file in the project's folder for what is shared (`launcher.state`): of the latest application that was measured. It
+is a hint: a file that cannot be read, or is of another application, release, Python or server, is none.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+from pathlib import Path
+
+from launcher.budget import Measured
+from launcher.state import make_state_dir
+
+NAME = "memory.json"
+_SCHEMA = 1
+_SIZES = ("worker_bytes", "shared_bytes", "peak_bytes", "files_bytes")
+
+
+def recall(path: Path, key: str) -> Measured | None:
+    """Return what was kept under `key`; None: nothing that is of use."""
+    try:
+        kept = json.loads(path.read_bytes())
+        if kept["schema"] != _SCHEMA or kept["key"] != key:
+            return None
+        sizes = {name: int(kept[name]) for name in _SIZES}
+        day = dt.datetime.fromisoformat(kept["at"]).date()
+        provisional = bool(kept.get("provisional", True))
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    if sizes["worker_bytes"] <= 0 or min(sizes.values()) < 0:
+        return None
+    source = f"measured {day.isoformat()} by an earlier start"
+    return Measured(**sizes, shmem_bytes=0, source=source, provisional=provisional)
+
+
+def keep(path: Path, key: str, measured: Measured, at: dt.datetime) -> None:
+    """Replace the file as a whole. Raises OSError, UsageError. A power cut may cost it: then it is measured again."""
+    sizes = {name: getattr(measured, name) for name in _SIZES}
+    kept = {"schema": _SCHEMA, "key": key, "at": at.isoformat(), "provisional": measured.provisional, **sizes}
+    folder = make_state_dir(path.parent)
+    beside = folder / f".{path.name}.{os.getpid()}"
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(kept, file)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
