@@ -134,11 +134,17 @@ class Asked:
 
 
 def start_pool(
-    launch: Launch, folder: Path, server: str, *words: str, workers: int = 2, env: Mapping[str, str] | None = None
+    launch: Launch,
+    folder: Path,
+    server: str,
+    *words: str,
+    workers: int | None = 2,
+    env: Mapping[str, str] | None = None,
 ) -> Pool:
-    """Start `launcher run` in a folder with a `main.py`."""
+    """Start `launcher run` in a folder with a `main.py`; with `workers` None it finds its size by itself."""
     port = free_port()
-    told = ("--port", str(port), "--host", "127.0.0.1", "--workers", str(workers), "--no-access-log")
+    number = () if workers is None else ("--workers", str(workers))
+    told = ("--port", str(port), "--host", "127.0.0.1", *number, "--no-access-log")
     launched = launch("run", "main:app", *SERVERS[server], *told, *words, cwd=folder, env=env or {})
     return Pool(launched, port)
 
