@@ -6,13 +6,16 @@ is a hint: a file that cannot be read, or is of another application, release, Py
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from launcher.budget import Measured
 from launcher.state import make_state_dir
+
+if TYPE_CHECKING:
+    import datetime as dt
 
 NAME = "memory.json"
 _SCHEMA = 1
@@ -21,6 +24,10 @@ _SIZES = ("worker_bytes", "shared_bytes", "peak_bytes", "files_bytes")
 
 def recall(path: Path, key: str) -> Measured | None:
     """Return what was kept under `key`; None: nothing that is of use."""
+    if not path.is_file():
+        return None
+    import datetime as dt  # a first start does without
+
     try:
         kept = json.loads(path.read_bytes())
         if kept["schema"] != _SCHEMA or kept["key"] != key:

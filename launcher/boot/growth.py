@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import itertools
-import platform
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -103,7 +103,7 @@ def _where(asked: Asked) -> tuple[Path, str] | None:
     settings = asked.settings
     if asked.app is None or (release := _release(settings)) is None:
         return None
-    python = f"{sys.implementation.name} {platform.python_version()} {platform.machine()}"
+    python = f"{sys.implementation.name} {'.'.join(map(str, sys.version_info[:3]))} {os.uname().machine}"
     preload = "preload" if asked.demand.preload else "no preload"
     factory = "()" if asked.app.factory else ""
     key = " | ".join((f"{asked.app.import_string}{factory}", release, python, asked.server, preload))

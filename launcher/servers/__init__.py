@@ -48,9 +48,9 @@ class ServerPlan:
     origins: Mapping[str, Origin] = field(default_factory=dict)  # of what somebody has set, by the setting's name
 
     @property
-    def alone(self) -> bool:
-        """Whether there is one worker and never more."""
-        return self.workers == 1 and (self.growth is None or self.growth.most_workers == 1)
+    def most_workers(self) -> int:
+        """How many workers the pool may come to have by itself."""
+        return self.workers if self.growth is None else self.growth.most_workers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,8 +187,11 @@ def _environment_arguments(plan: ServerPlan) -> list[str]:
 
 
 def _environ(plan: ServerPlan) -> dict[str, str | None]:
-    """Gunicorn calls int() on WEB_CONCURRENCY when it is imported: `auto` and blank would be tracebacks."""
-    return {"WEB_CONCURRENCY": str(plan.workers)} if "WEB_CONCURRENCY" in plan.environ else {}
+    """Gunicorn calls int() on WEB_CONCURRENCY when it is imported: `auto` and blank would be tracebacks.
+
+    Applications divide connections by it: a pool that may grow says the most it may become.
+    """
+    return {"WEB_CONCURRENCY": str(plan.most_workers)} if "WEB_CONCURRENCY" in plan.environ else {}
 
 
 def _uvicorn_options(plan: ServerPlan) -> dict[str, object]:

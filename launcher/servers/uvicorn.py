@@ -93,7 +93,7 @@ def _address(listener: Listener) -> list[str]:
 def _check(plan: ServerPlan) -> None:
     pool = plan.pool
     asked = pool.worker_class.value if pool.worker_class else "uvicorn"
-    alone = plan.alone and not pool.reload
+    alone = plan.most_workers == 1 and not pool.reload
     pooled = alone and not pool.plain  # with --plain it is ignored already, and said
     refused = {
         f"--worker-class {asked} is gunicorn's": asked not in UVICORN_WORKERS,
@@ -119,7 +119,7 @@ _STREAMS = (True, False, "-", "")
 
 def _environ(plan: ServerPlan) -> dict[str, str | None]:
     """Uvicorn calls int() on WEB_CONCURRENCY where nothing else says the number of workers (with --reload)."""
-    return {"WEB_CONCURRENCY": str(plan.workers)} if "WEB_CONCURRENCY" in plan.environ else {}
+    return {"WEB_CONCURRENCY": str(plan.most_workers)} if "WEB_CONCURRENCY" in plan.environ else {}
 
 
 def _plain(plan: ServerPlan) -> ServerCommand:

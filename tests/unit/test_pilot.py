@@ -275,6 +275,39 @@ def test_a_worker_that_dies_while_it_is_measured_is_looked_at_anew(stack: ExitSt
     assert 101 not in {facts["pid"] for facts in one.said("worker_measured")}
 
 
+def test_a_kill_for_memory_while_it_grows_is_the_answer(stack: ExitStack) -> None:
+    """Two were fine, of four the kernel kills one: it is two again, also after traffic."""
+    one = scene(stack)
+    one.run(BOOT_S * 2 + 1)
+    assert one.wanted == 4
+    one.play.run_out_of_memory(104)
+    one.run(60)
+    assert (2, 2) == (one.wanted, one.play.ready)
+    assert one.said("pool_sized")[-1]["because"].startswith("the kernel killed a worker for memory")
+    one.ask()
+
+    assert one.run(30) == 2
+
+
+def test_a_kill_for_memory_later_changes_no_size(stack: ExitStack) -> None:
+    """The pool has been that large for a while: a worker that grew is replaced."""
+    one = scene(stack, replace(GROWTH, most_workers=2))
+    one.run(30)
+    one.play.run_out_of_memory(102)
+
+    assert one.run(30) == 2
+
+
+def test_more_than_a_pool_can_have_are_not_tried_for(stack: ExitStack) -> None:
+    """Where the scoreboard ends the growth ends."""
+    one = scene(stack, replace(GROWTH, most_workers=1000, usable_bytes=room_for(1000), memory=room_for(1000)))
+    one.run(60)
+    read = len(one.read)
+    one.run(60)
+
+    assert (128, read) == (one.wanted, len(one.read))
+
+
 def test_where_nothing_can_be_read_the_guess_holds(stack: ExitStack) -> None:
     """A pool does not stay at one because the kernel does not tell its size."""
     one = scene(stack, size=None)

@@ -69,6 +69,8 @@ class Inquests:
             self.obituaries.stopped(death, judgement)
             return
         pool.board.restarts += 1
+        if verdict is Verdict.OOM and pool.pilot is not None:
+            pool.pilot.killed_for_memory(pool)
         if not member.ready:
             self.obituaries.boot_failed(death, judgement, pool.restarts.boot_failed(now))
             return

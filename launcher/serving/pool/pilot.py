@@ -87,6 +87,8 @@ class Pilot:
     dismissed: bool = False
     _first: bool = False  # nobody has measured this application before: what is seen at first decides
     _batch: bool = False  # workers were added, and nobody has looked at them yet
+    _before: int = 1  # how many there were before them
+    _most: int = 0
     _look: Look | None = None
     _generation: int = 1
     _blind: int = 0
@@ -94,13 +96,14 @@ class Pilot:
 
     def __post_init__(self) -> None:
         """Begin with what was remembered, if anything was."""
-        self.measured, self._first = self.growth.measured, self.growth.is_pilot
+        self.measured, self._first, self._most = self.growth.measured, self.growth.is_pilot, self.growth.most_workers
 
     def step(self, pool: Pool) -> None:
         """Do what can be done now."""
         if pool.generation != self._generation:  # after a reload it is another application
             self._generation = pool.generation
             self.measured, self.milestone, self._first, self._batch = None, Milestone.READY, False, False
+            self._most = self.growth.most_workers
         if not self._is_due(pool):
             self._look = None
             return
@@ -120,6 +123,16 @@ class Pilot:
     def dismiss(self) -> None:
         """Somebody has said how many there are to be."""
         self.dismissed = True
+
+    def killed_for_memory(self, pool: Pool) -> None:
+        """The kernel has killed a worker. While the pool grows that is the answer, whatever was calculated."""
+        if not self._batch or self.dismissed:
+            return
+        self._batch, self._most = False, self._before
+        before = pool.wanted
+        pool.resize(self._before)
+        because = "the kernel killed a worker for memory when there were more"
+        pool.voice.warn("launcher.pool_sized", wanted=pool.wanted, before=before, because=because)
 
     def _is_due(self, pool: Pool) -> bool:
         if not _calm(pool) or pool.now < _settled_at(pool):
@@ -158,7 +171,7 @@ class Pilot:
         if self._first and not self.dismissed:
             pool.resize(self.growth.guessed_workers)
             because = "the memory of the workers cannot be read, so that the guess holds"
-            pool.voice.warn("launcher.pool_sized", wanted=pool.wanted, because=because)
+            pool.voice.warn("launcher.pool_sized", wanted=pool.wanted, before=1, because=because)
 
     def _judge(self, pool: Pool, look: Look) -> None:
         """Draw the conclusions from a measurement, and take the next milestone into view."""
@@ -199,7 +212,7 @@ class Pilot:
         """Have as many as fit. Before traffic there are made more only of what nobody has measured before."""
         growth, first_sight = self.growth, self.milestone is Milestone.READY and not self._batch
         fits = fitting(found, growth.usable_bytes, preload=growth.preload)
-        wanted = min(growth.most_workers, max(1, fits))
+        wanted = min(self._most, max(1, fits))
         if first_sight and not self._first:
             wanted = min(wanted, pool.wanted)
         if not fits:
@@ -209,10 +222,10 @@ class Pilot:
         self._batch = False
         if self.dismissed or (wanted == pool.wanted and not first_sight):
             return
-        before = pool.wanted
-        self._batch = wanted > before
+        before = self._before = pool.wanted
         pool.resize(min(wanted, before * 2))
-        because = _because(fits, growth.most_workers, surprised=surprised)
+        self._batch = pool.wanted > before
+        because = _because(fits, self._most, surprised=surprised)
         pool.voice.say(
             "launcher.pool_sized",
             wanted=pool.wanted,
