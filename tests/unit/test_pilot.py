@@ -213,6 +213,16 @@ def test_what_is_measured_is_provisional_until_all_had_requests(stack: ExitStack
     assert (Milestone.DONE, False) == (one.pilot.milestone, one.said("worker_measured")[-1]["provisional"])
 
 
+def test_one_worker_may_get_all_the_traffic(stack: ExitStack) -> None:
+    """With as many requests as all would need it stands for all."""
+    one = scene(stack, replace(GROWTH, most_workers=2))
+    one.run(30)
+    next(iter(one.play.pool.members)).slot.requests += 2 * WARM_REQUESTS
+    one.run(10)
+
+    assert (Milestone.DONE, False) == (one.pilot.milestone, one.said("worker_measured")[-1]["provisional"])
+
+
 def test_an_idle_pool_is_measured_once(stack: ExitStack) -> None:
     """Without traffic and without a change nobody walks the pages of its workers again."""
     one = scene(stack, replace(GROWTH, most_workers=2))

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 # Of a worker. What it is measured at before is worth little: 3 to 33 % less than after 200 requests (evidence A3).
 WARM_REQUESTS = 50
-_WARM_ALONE = 20  # times as many of one worker: the kernel may give it nearly all, and others never get theirs
 # Since the oldest was started, since the youngest became ready: with more, a small pool would be there too late.
 _AGE_S, _SETTLED_S = 0.4, 0.25
 _PAUSE_S = 0.01  # between two readings: signals are obeyed meanwhile
@@ -146,7 +145,8 @@ class Pilot:
             case Milestone.WARM:
                 return max(requests) >= WARM_REQUESTS
             case Milestone.ALL_WARM:
-                return min(requests) >= WARM_REQUESTS or max(requests) >= WARM_REQUESTS * _WARM_ALONE
+                # The kernel may give one worker nearly all: then that one has to have had as many as all would need.
+                return min(requests) >= WARM_REQUESTS or max(requests) >= WARM_REQUESTS * len(requests)
             case Milestone.DONE:
                 return False
 
