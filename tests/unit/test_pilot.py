@@ -339,6 +339,35 @@ def test_a_reload_keeps_the_size_until_there_was_traffic(stack: ExitStack) -> No
     assert one.run(30) == 5
 
 
+def test_a_reload_during_the_growth_does_not_end_it(stack: ExitStack) -> None:
+    """One that has not been measured yet is no size to keep."""
+    one = scene(stack)
+    one.run(BOOT_S / 2)
+    one.play.pool.reload()
+
+    assert one.run(60) == 8
+
+
+def test_what_is_seen_before_traffic_does_not_replace_what_was_seen_after_it(stack: ExitStack, tmp_path: Path) -> None:
+    """The next start would begin with too many; one that is larger all the same does replace it."""
+    path = tmp_path / ".launcher" / "memory.json"
+    keep(path, "a", KNOWN, NOON)
+    one = scene(stack, replace(GROWTH, is_pilot=False, measured=KNOWN, remember=str(path), key="a"), workers=8)
+    one.size = 50
+    one.play.pool.reload()
+    one.run(90)
+    found = recall(path, "a")
+    assert found is not None
+    assert (100 * MIB, False) == (found.worker_bytes, found.provisional)
+    one.size = 200
+    one.play.pool.reload()
+    one.run(90)
+    found = recall(path, "a")
+
+    assert found is not None
+    assert (200 * MIB, True) == (found.worker_bytes, found.provisional)
+
+
 def test_a_reload_to_something_larger_makes_the_pool_smaller(stack: ExitStack) -> None:
     """What does not fit before traffic will not fit after it."""
     one = scene(stack)

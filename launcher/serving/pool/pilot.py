@@ -91,17 +91,20 @@ class Pilot:
     _look: Look | None = None
     _generation: int = 1
     _blind: int = 0
+    _kept: Measured | None = None  # what the next start would find
     _unkept: bool = False  # said already that nothing is remembered
 
     def __post_init__(self) -> None:
         """Begin with what was remembered, if anything was."""
-        self.measured, self._first, self._most = self.growth.measured, self.growth.is_pilot, self.growth.most_workers
+        self.measured = self._kept = self.growth.measured
+        self._first, self._most = self.growth.is_pilot, self.growth.most_workers
 
     def step(self, pool: Pool) -> None:
         """Do what can be done now."""
         if pool.generation != self._generation:  # after a reload it is another application
             self._generation = pool.generation
-            self.measured, self.milestone, self._first, self._batch = None, Milestone.READY, False, False
+            self._first = self._first and (self._batch or self.milestone is Milestone.READY)  # it has no size to keep
+            self.measured, self.milestone, self._batch = None, Milestone.READY, False
             self._most = self.growth.most_workers
         if not self._is_due(pool):
             self._look = None
@@ -237,8 +240,11 @@ class Pilot:
         )
 
     def _remember(self, found: Measured) -> None:
-        if not self.growth.remember:
+        kept = self._kept
+        worth_less = kept is not None and found.provisional and not kept.provisional
+        if not self.growth.remember or (worth_less and kept and found.worker_bytes <= allowed_bytes(kept)):
             return
+        self._kept = found
         try:
             keep(Path(self.growth.remember), self.growth.key, found, self.today())
         except (OSError, UsageError) as error:
