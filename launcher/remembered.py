@@ -8,34 +8,37 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.budget import Measured
-from launcher.state import make_state_dir
 
 if TYPE_CHECKING:
     import datetime as dt
 
 NAME = "memory.json"
 _SCHEMA = 1
+_MOST_BYTES = 1 << 16
 _SIZES = ("worker_bytes", "shared_bytes", "peak_bytes", "files_bytes")
 
 
 def recall(path: Path, key: str) -> Measured | None:
     """Return what was kept under `key`; None: nothing that is of use."""
-    if not path.is_file():
+    try:
+        content = _read(path)
+    except OSError:  # none is there; or it is another user's
         return None
     import datetime as dt  # a first start does without
 
     try:
-        kept = json.loads(path.read_bytes())
+        kept = json.loads(content)
         if kept["schema"] != _SCHEMA or kept["key"] != key:
             return None
         sizes = {name: int(kept[name]) for name in _SIZES}
         day = dt.datetime.fromisoformat(kept["at"]).date()
         provisional = bool(kept.get("provisional", True))
-    except (OSError, ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):  # Infinity; nested without end
         return None
     if sizes["worker_bytes"] <= 0 or min(sizes.values()) < 0:
         return None
@@ -43,12 +46,24 @@ def recall(path: Path, key: str) -> Measured | None:
     return Measured(**sizes, shmem_bytes=0, source=source, provisional=provisional)
 
 
+def _read(path: Path) -> bytes:
+    """Return the content of a file of ours. Raises OSError; for a link, another user's or no file at all, too."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid not in {os.geteuid(), 0}:
+            raise PermissionError(f"{path} is not a file of ours")
+        return file.read(_MOST_BYTES)
+
+
 def keep(path: Path, key: str, measured: Measured, at: dt.datetime) -> None:
-    """Replace the file as a whole. Raises OSError, UsageError. A power cut may cost it: then it is measured again."""
+    """Replace the file as a whole. Raises OSError. A power cut may cost it: then it is measured again.
+
+    Its folder is not made for it: that would become the place of the project's lock, of whoever started first.
+    """
     sizes = {name: getattr(measured, name) for name in _SIZES}
     kept = {"schema": _SCHEMA, "key": key, "at": at.isoformat(), "provisional": measured.provisional, **sizes}
-    folder = make_state_dir(path.parent)
-    beside = folder / f".{path.name}.{os.getpid()}"
+    beside = path.parent / f".{path.name}.{os.getpid()}"
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -12,12 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar, cast
 
-from launcher.boot.growth import Asked, sized
+from launcher.boot.growth import Asked, sized, sized_before
 from launcher.boot.lock_choice import asked_lock
 from launcher.boot.stop_times import ignored_by_bare_servers, stop_times
 from launcher.budget import Budget, Demand, plan_workers
 from launcher.discovery import App, AppRequest, find_app
-from launcher.errors import LauncherError, UsageError
+from launcher.errors import LauncherError, NoWorkerFits, UsageError
+from launcher.growth import Growth
 from launcher.limits.reading import read_limits, supply
 from launcher.limits.values import Limits
 from launcher.origin import DEFAULT, Origin, OriginKind, Sourced
@@ -40,14 +41,12 @@ def decide(settings: Settings, excuse: Excuse | None = None) -> Plan:
     limits = read_limits(environ=settings.environ)
     stop = stop_times(settings, limits.platform)
     server, worker_class = choose_server(settings.pool)
-    budget = _part("workers", excuse, lambda: choose_workers(settings.pool, limits))
     steps = _part("steps", excuse, lambda: plan_steps(settings)) or ()
     locked = any(planned.under_lock for planned in steps)
     lock = _part("lock", excuse, lambda: asked_lock(settings)) if locked else None
     app = _part("app", excuse, lambda: find_app(request(settings), settings.cwd))
-    growth = None
-    if budget is not None:
-        budget, growth = sized(_asked(settings, limits, app, f"{server.value} {worker_class.value}"), budget)
+    asked = _asked(settings, limits, app, f"{server.value} {worker_class.value}")
+    budget, growth = _part("workers", excuse, lambda: _size(asked)) or (None, None)
     return Plan(
         app=app,
         server=server,
@@ -106,13 +105,19 @@ def choose_server(pool: PoolSettings) -> tuple[Sourced[str], Sourced[str]]:
     return server, pool.worker_class or Sourced("uvicorn", DEFAULT)
 
 
-def choose_workers(pool: PoolSettings, limits: Limits) -> Budget:
-    """Return the sum. Raises NoWorkerFits."""
-    return plan_workers(demand_of(pool), supply(limits))
-
-
 def _asked(settings: Settings, limits: Limits, app: App | None, server: str) -> Asked:
     return Asked(settings=settings, demand=demand_of(settings.pool), supply=supply(limits), app=app, server=server)
+
+
+def _size(asked: Asked) -> tuple[Budget, Growth | None]:
+    """Return the sum, and how the pool may grow. Raises NoWorkerFits, by a guess, where nothing was ever measured."""
+    try:
+        guess = plan_workers(asked.demand, asked.supply)
+    except NoWorkerFits:
+        if known := sized_before(asked):
+            return known
+        raise
+    return sized(asked, guess)
 
 
 def demand_of(pool: PoolSettings) -> Demand:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from launcher.boot.release import known_release
 from launcher.budget import Budget, Demand, Measured, Supply, plan_workers
+from launcher.budget.regions import usable_bytes
 from launcher.discovery import App
 from launcher.errors import NoWorkerFits, UsageError
 from launcher.growth import Growth
@@ -47,34 +48,53 @@ def may_measure(system: str = sys.platform, proc: Path = Path("/proc/self/statm"
     return system == "linux" and proc.exists()
 
 
-def sized(asked: Asked, budget: Budget, can_measure: Callable[[], bool] = may_measure) -> tuple[Budget, Growth | None]:
-    """Return the sum that holds, and how the pool may grow; None: `budget` is what there is. `budget`: by a guess."""
+def sized(asked: Asked, guess: Budget, can_measure: Callable[[], bool] = may_measure) -> tuple[Budget, Growth | None]:
+    """Return the sum that holds, and how the pool may grow; None: `guess` is what there is."""
     most = _most_workers(asked) if _is_free(asked.settings.pool) and can_measure() else None
     if most is None:
-        return budget, None
-    growth = Growth(
+        return guess, None
+    growth, measured = _remembering(asked, _growth(asked, guess, most))
+    if measured and (known := _known(asked, measured)):
+        return known, dataclasses.replace(growth, is_pilot=False, measured=measured)
+    if most == 1:
+        return guess, growth
+    because = (
+        f"to begin with, measured while it serves, then as many as fit, at most {most}; by a guess {guess.because}"
+    )
+    return dataclasses.replace(guess, workers=1, because=because), growth
+
+
+def sized_before(asked: Asked, can_measure: Callable[[], bool] = may_measure) -> tuple[Budget, Growth] | None:
+    """Return the same where no worker of a guessed size fits; None: none was measured, or that does not fit either."""
+    most = _most_workers(asked) if _is_free(asked.settings.pool) and can_measure() else None
+    if most is None:
+        return None
+    growth, measured = _remembering(asked, _growth(asked, None, most))
+    known = _known(asked, measured) if measured else None
+    return (known, dataclasses.replace(growth, is_pilot=False, measured=measured)) if known else None
+
+
+def _growth(asked: Asked, guess: Budget | None, most: int) -> Growth:
+    return Growth(
         most_workers=most,
-        guessed_workers=budget.workers,
-        usable_bytes=budget.budget_bytes,
+        guessed_workers=guess.workers if guess else 1,
+        usable_bytes=usable_bytes(asked.demand, asked.supply),
         memory=asked.demand.memory,
         memory_origin=asked.demand.memory_origin,
-        limit_bytes=budget.limit_bytes,
-        limit_source=budget.limit_source,
+        limit_bytes=asked.supply.memory_bytes,
+        limit_source=asked.supply.memory_source,
         is_limited=asked.supply.memory_is_limited,
         is_pilot=most > 1,
         preload=asked.demand.preload,
     )
-    if remembering := _where(asked):
-        path, key = remembering
-        growth = dataclasses.replace(growth, remember=str(path), key=key)
-        if (measured := recall(path, key)) and (known := _known(asked, measured)):
-            return known, dataclasses.replace(growth, is_pilot=False, measured=measured)
-    if most == 1:
-        return budget, growth
-    because = (
-        f"to begin with, measured while it serves, then as many as fit, at most {most}; by a guess {budget.because}"
-    )
-    return dataclasses.replace(budget, workers=1, because=because), growth
+
+
+def _remembering(asked: Asked, growth: Growth) -> tuple[Growth, Measured | None]:
+    """Return it with the place for what is measured, and what an earlier start has left there."""
+    if (remembering := _where(asked)) is None:
+        return growth, None
+    path, key = remembering
+    return dataclasses.replace(growth, remember=str(path), key=key), recall(path, key)
 
 
 def _is_free(pool: PoolSettings) -> bool:
@@ -108,8 +128,9 @@ def _where(asked: Asked) -> tuple[Path, str] | None:
     factory = "()" if asked.app.factory else ""
     key = " | ".join((f"{asked.app.import_string}{factory}", release, python, asked.server, preload))
     try:
-        return state_dir(settings.cwd) / NAME, key
-    except UsageError:  # another user's: whoever needs it for more than a hint says so
+        folder = state_dir(settings.cwd)
+        return (folder / NAME, key) if folder.is_dir() else None  # it is not made for a hint
+    except (OSError, UsageError):  # another user's: whoever needs it for more than a hint says so
         return None
 
 

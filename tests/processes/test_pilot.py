@@ -82,6 +82,7 @@ def test_a_pool_grows_to_what_fits_and_begins_there_the_next_time(
 ) -> None:
     """Cold it is one, then two; the next start knows, and starts two at once."""
     folder = application(project)
+    (folder / ".launcher").mkdir()
     cold = begin(launch, folder, server, *TWO)
     cold.ready(2)
     cold.seen("worker_measured", workers=2)

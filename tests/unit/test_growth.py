@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from launcher.boot.decide import app_or_none, demand_of
-from launcher.boot.growth import Asked, may_measure, sized
+from launcher.boot.growth import Asked, may_measure, sized, sized_before
 from launcher.budget import MIB, Budget, Measured, Supply, plan_workers
 from launcher.growth import Growth
 from launcher.remembered import NAME, keep
@@ -43,19 +43,23 @@ MEASURED = Measured(
 def project(tmp_path: Path) -> Path:
     """A folder with an application."""
     (tmp_path / "main.py").write_text("app = None\n")
+    (tmp_path / FOLDER).mkdir()
     return tmp_path
 
 
 def begun(project: Path, words: Mapping[str, str] | None = None, supply: Supply = HOST) -> tuple[Budget, Growth | None]:
     """Return the sum and the growth of a start with these words; upper case: of the environment."""
-    words = words or {}
+    start = asked(project, words or {}, supply)
+    return sized(start, plan_workers(start.demand, supply), lambda: True)
+
+
+def asked(project: Path, words: Mapping[str, str], supply: Supply) -> Asked:
+    """Return what is asked for with these words."""
     environ = {name: value for name, value in words.items() if name.isupper()}
     given = {name: value for name, value in words.items() if not name.isupper()}
     settings = load({"app": "main:app", **given}, cwd=project, environ=environ, root=project / "root")
-    demand = demand_of(settings.pool)
-    app = app_or_none(settings)
-    asked = Asked(settings=settings, demand=demand, supply=supply, app=app, server=words.get("server", "gunicorn"))
-    return sized(asked, plan_workers(demand, supply), lambda: True)
+    demand, app = demand_of(settings.pool), app_or_none(settings)
+    return Asked(settings=settings, demand=demand, supply=supply, app=app, server=words.get("server", "gunicorn"))
 
 
 def remember(project: Path, words: Mapping[str, str] | None = None) -> None:
@@ -172,6 +176,30 @@ def test_what_does_not_fit_at_all_is_measured_anew(project: Path) -> None:
     assert budget.workers == 1
     assert growth is not None
     assert growth.is_pilot
+
+
+def test_a_folder_is_not_made_for_a_hint(project: Path) -> None:
+    """It would be the place of the project's lock, and refuse it to another user."""
+    (project / FOLDER).rmdir()
+    _, growth = begun(project)
+
+    assert growth is not None
+    assert growth.remember == ""
+    assert not (project / FOLDER).exists()
+
+
+def test_what_was_measured_goes_before_the_guess(project: Path) -> None:
+    """No worker of 256 MiB fits, but one of 70 MiB was measured: it is no reason to refuse."""
+    words = {"release": "r1"}
+    _, growth = begun(project, words)
+    assert growth is not None
+    small = replace(HOST, memory_bytes=350 * MIB)
+    assert sized_before(asked(project, words, small), lambda: True) is None
+    keep(Path(growth.remember), growth.key, replace(MEASURED, worker_bytes=70 * MIB, peak_bytes=70 * MIB), NOW)
+    found = sized_before(asked(project, words, small), lambda: True)
+
+    assert found is not None
+    assert (2, False) == (found[0].workers, found[1].is_pilot)
 
 
 def test_where_nothing_can_be_measured_there_is_no_pilot(tmp_path: Path) -> None:

@@ -299,9 +299,26 @@ def test_a_kill_for_memory_while_it_grows_is_the_answer(stack: ExitStack) -> Non
     assert one.run(30) == 2
 
 
+def test_a_kill_for_memory_before_all_had_traffic(stack: ExitStack) -> None:
+    """What is loaded with the first request was not in the measurement: half as many, and not more until a reload."""
+    one = scene(stack, replace(GROWTH, most_workers=4))
+    one.run(30)
+    assert one.wanted == 4
+    one.play.run_out_of_memory(102)
+    one.run(30)
+    assert one.wanted == 2
+    one.ask()
+
+    assert one.run(60) == 2
+
+
 def test_a_kill_for_memory_later_changes_no_size(stack: ExitStack) -> None:
-    """The pool has been that large for a while: a worker that grew is replaced."""
+    """All were measured after traffic: a worker that grew since is replaced."""
     one = scene(stack, replace(GROWTH, most_workers=2))
+    one.run(30)
+    one.ask()
+    one.run(30)
+    one.ask()
     one.run(30)
     one.play.run_out_of_memory(102)
 
@@ -350,7 +367,7 @@ def test_a_reload_during_the_growth_does_not_end_it(stack: ExitStack) -> None:
 
 def test_what_is_seen_before_traffic_does_not_replace_what_was_seen_after_it(stack: ExitStack, tmp_path: Path) -> None:
     """The next start would begin with too many; one that is larger all the same does replace it."""
-    path = tmp_path / ".launcher" / "memory.json"
+    path = tmp_path / "memory.json"
     keep(path, "a", KNOWN, NOON)
     one = scene(stack, replace(GROWTH, is_pilot=False, measured=KNOWN, remember=str(path), key="a"), workers=8)
     one.size = 50
@@ -413,7 +430,7 @@ def test_nobody_is_ready_against_more_than_is_wanted_now(stack: ExitStack) -> No
 
 def test_it_is_remembered_for_the_next_start(stack: ExitStack, tmp_path: Path) -> None:
     """Under the application's key, readable by its user alone; another key finds nothing."""
-    path = tmp_path / ".launcher" / "memory.json"
+    path = tmp_path / "memory.json"
     one = scene(stack, replace(GROWTH, most_workers=2, remember=str(path), key="main:app 1"))
     one.run(30)
     found = recall(path, "main:app 1")
@@ -435,18 +452,26 @@ def test_what_cannot_be_kept_is_no_reason_to_fail(stack: ExitStack, tmp_path: Pa
 
 @pytest.mark.parametrize(
     "change",
-    [{"schema": 2}, {"worker_bytes": 0}, {"worker_bytes": "much"}, {"at": "some day"}, {"peak_bytes": -1}, {"key": 7}],
+    [
+        {"schema": 2},
+        {"worker_bytes": 0},
+        {"worker_bytes": "much"},
+        {"at": "some day"},
+        {"peak_bytes": -1},
+        {"key": 7},
+        {"shared_bytes": float("inf")},
+    ],
 )
 def test_a_file_that_makes_no_sense_is_none(tmp_path: Path, change: dict[str, object]) -> None:
     """It is a hint: whatever is wrong with it, the next start is a cold one."""
-    path = tmp_path / ".launcher" / "memory.json"
+    path = tmp_path / "memory.json"
     keep(path, "a", KNOWN, NOON)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
 
     assert recall(path, "a") is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", "7", "{", '{"schema": 1}'])
+@pytest.mark.parametrize("text", ["", "[]", "7", "{", '{"schema": 1}', "[" * 50_000, "x" * 70_000])
 def test_a_file_that_is_no_such_file_is_none(tmp_path: Path, text: str) -> None:
     """Half a file, another one's, an empty one."""
     path = tmp_path / "memory.json"

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.budget import Measured, fitting
-from launcher.errors import UsageError
 from launcher.growth import Growth
 from launcher.limits.footprint import Footprint
 from launcher.log import log
@@ -127,12 +126,13 @@ class Pilot:
         self.dismissed = True
 
     def killed_for_memory(self, pool: Pool) -> None:
-        """The kernel has killed a worker. While the pool grows that is the answer, whatever was calculated."""
-        if not self._batch or self.dismissed:
+        """The kernel has killed a worker. Until all were measured after traffic that is the answer to any sum."""
+        if self.dismissed or (self.milestone is Milestone.DONE and not self._batch) or pool.wanted == 1:
             return
-        self._batch, self._most = False, self._before
         before = pool.wanted
-        pool.resize(self._before)
+        self._most = self._before if self._batch else before // 2
+        self._batch = False
+        pool.resize(self._most)
         because = "the kernel killed a worker for memory when there were more"
         pool.voice.warn("launcher.pool_sized", wanted=pool.wanted, before=before, because=because)
 
@@ -171,7 +171,7 @@ class Pilot:
         if self._blind < _BLIND:
             return
         self.milestone, self._batch = Milestone.DONE, False
-        if self._first and not self.dismissed:
+        if self._first and not self.dismissed and self.measured is None:
             pool.resize(self.growth.guessed_workers)
             because = "the memory of the workers cannot be read, so that the guess holds"
             pool.voice.warn("launcher.pool_sized", wanted=pool.wanted, before=1, because=because)
@@ -247,7 +247,7 @@ class Pilot:
         self._kept = found
         try:
             keep(Path(self.growth.remember), self.growth.key, found, self.today())
-        except (OSError, UsageError) as error:
+        except OSError as error:
             if not self._unkept:
                 self._unkept = True
                 log.info("launcher.measurement_not_kept", path=self.growth.remember, because=str(error))

@@ -25,11 +25,14 @@ def as_measured(
     have a region of their own in the sum; what the kernel keeps for each is not among them.
     """
     own = [one.own_bytes for one in workers]
-    together = sum(one.pss_bytes + KERNEL_BYTES for one in (*workers, *others))
+    exact = [one for one in workers if one.is_exact]
+    # Of the inexact all that is resident is told: what they share would be counted with each of them.
+    vague = max((max(0, one.pss_bytes - one.own_bytes) for one in workers if not one.is_exact), default=0)
+    together = sum(one.pss_bytes + KERNEL_BYTES for one in (*exact, *others)) + vague
     at_least = sum(one.own_bytes for one in others)
     return Measured(
         worker_bytes=max(own),
-        shared_bytes=max(at_least, together - sum(own) - FILES_BYTES),
+        shared_bytes=max(at_least, together - sum(one.own_bytes for one in exact) - FILES_BYTES),
         peak_bytes=max(one.own_bytes + max(0, one.peak_rss_bytes - one.rss_bytes) for one in workers),
         files_bytes=FILES_BYTES,
         shmem_bytes=shmem_bytes,
