@@ -34,6 +34,9 @@ _SLACK = r"(hooks\.slack\.com/(?:services|workflows|triggers)/)[\w/\-]+"
 _INSIDE = r"(?:(?<![a-zA-Z0-9]{0})|(?<=%[0-9a-fA-F]{{2}}{0})|(?<=\\[nrt]{0}))"  # no word, but an escape may end there
 _AWS_ID = rf"A[KS]IA{_INSIDE.format('A[KS]IA')}[A-Z0-9]{{12,}}"  # 16, says AWS
 _JWT = rf"eyJ{_INSIDE.format('eyJ')}[\w\-]{{8,}}(?:\.[\w\-]+)*"  # RFC 7519: base64 of `{"`
+# GitHub, GitLab, Stripe, Slack.
+_VENDORS = ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "k_live_", "k_test_", "xox")
+_VENDOR = rf"{_INSIDE.format('')}(?:gh[pousr]_|github_pat_|glpat-|[sr]k_(?:live|test)_|xox[abeoprs]-)[\w\-]{{10,}}"
 _QUERY = r"(/[^\s'\"?/]*\?)[^\s'\"]+"
 
 
@@ -48,14 +51,10 @@ def masked(text: str) -> str:
 def without_secrets(text: str) -> str:
     """Return `text` as `redact` does, and with what else opens something masked.
 
-    `--password x`, cookies, `Bearer ...`, JWTs, who logs in to a web address, webhooks of Slack, and ids of AWS.
+    `--password x`, cookies, `Bearer ...`, JWTs, who logs in to a web address, webhooks of Slack, ids of AWS, and tokens
+    that tell whose they are (`ghp_...`).
     """
-    if "slack.com/" in text:
-        text = _compiled(_SLACK).sub(rf"\1{MASK}", text)
-    if "KIA" in text or "SIA" in text:
-        text = _compiled(_AWS_ID).sub(MASK, text)
-    if "eyJ" in text:
-        text = _compiled(_JWT).sub(MASK, text)
+    text = _without_tokens(text)
     lower = text.lower()
     if "bearer" in lower:
         text = _compiled(_BEARER).sub(rf"\1{MASK}", text)
@@ -66,6 +65,19 @@ def without_secrets(text: str) -> str:
         text = _compiled(_OPTION).sub(without_value, text)
     if "@" in text and "://" in text:
         text = _compiled(_WEB_USER).sub(rf"\1{MASK}@", text)
+    return text
+
+
+def _without_tokens(text: str) -> str:
+    """Return it without what is a secret wherever it stands."""
+    if "slack.com/" in text:
+        text = _compiled(_SLACK).sub(rf"\1{MASK}", text)
+    if "KIA" in text or "SIA" in text:
+        text = _compiled(_AWS_ID).sub(MASK, text)
+    if "eyJ" in text:
+        text = _compiled(_JWT).sub(MASK, text)
+    if any(vendor in text for vendor in _VENDORS):
+        text = _compiled(_VENDOR).sub(MASK, text)
     return text
 
 

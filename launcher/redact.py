@@ -34,8 +34,9 @@ _BARE = re.compile(
     re.ASCII,
 )
 _NAME = (
-    r"[pstcaPSTCA](?i:(?<=p)(?:ass(?:word|wd|phrase)|wd|rivate[_-]?key)|(?<=s)ecret(?:[_-]?key)?|(?<=t)oken"
-    r"|(?<=c)redentials?|(?<=a)(?:pi|ccess)[_-]?key{})"
+    r"[pstcakPSTCAK](?:(?<=K)EY(?<=[A-Z0-9]_KEY)"  # of the environment: `primary_key` says nothing
+    r"|(?i:(?<=p)(?:ass(?:word|wd|phrase)|wd|rivate[_-]?key)|(?<=s)ecret(?:[_-]?key)?|(?<=t)oken"
+    r"|(?<=c)redentials?|(?<=a)(?:pi|ccess)[_-]?key|(?<=k)ey(?:(?<=signing[_-]key)|(?<=cryption[_-]key)){}))"
 )
 NAME = _NAME.format("")
 _HINTS = ("pass", "pwd", "secret", "token", "credential", "key")  # one is in every name
@@ -46,9 +47,13 @@ _BRIEF = (
 )
 _MASKED = r"\*\*\*(?=[\s&'\",;)\]}]|%3[bB]|%26|$)"
 _BRIEF_KEY = r"|(?<=p)ass(?<=[_'\"]pass)"  # or a part of a name
+# Before a quote: `b'...'`, `SecretStr('...')`, `['...']`.
+_BEFORE = r"(?:[\w.]{0,40}[(\[])?[bBuUrR]{0,2}"
 _PARAMETER = re.compile(
     rf"(?P<head>{_NAME.format(_BRIEF)}\s*+(?:==?|%3[Dd])\s*+)"
-    rf"(?P<value>{_MASKED}|(?:'[^']*+'|\"[^\"]*+\")++(?![^\s&'\",;)\]}}])|[^\s&'\"%]*+(?:%(?!3[Bb]|26)[^\s&'\"%]*+)*+)",
+    rf"(?P<value>{_MASKED}|{_BEFORE}(?:'[^']*+'|\"[^\"]*+\")++(?![^\s&'\",;)\]}}])"
+    rf"|{_BEFORE}(?:'(?![,;:)\]}}])[^\s']++'?+|\"(?![,;:)\]}}])[^\s\"]++\"?+)[^\s&'\",;)\]}}]*+"  # it has no end
+    r"|[^\s&'\"%]*+(?:%(?!3[Bb]|26)[^\s&'\"%]*+)*+)",
     re.ASCII,
 )
 # What people say of a password and nobody takes for one.
@@ -57,7 +62,7 @@ PROSE = (
     r"|expired|expected)(?:[.,;]?\s|[.,;]?$))"
 )
 # To the closing quote, which stays, so that JSON stays JSON (inside of JSON it is `\"`); without one to the next space.
-QUOTE = r"(?:[bB]?(?P<quote>\\{0,31}['\"]))?"
+QUOTE = rf"(?:{_BEFORE}(?P<quote>\\{{0,31}}['\"]))?"
 QUOTED = r"(?:[^\\'\"\n]++|(?!(?P=quote))(?:\\.|[^\n]))++"
 VALUE = rf"(?P<value>(?(quote){QUOTED}|(?:{_MASKED}|[^\s'\"]+)))"
 _ENTRY = re.compile(
@@ -70,13 +75,30 @@ _AUTHORIZATION = re.compile(
     rf"{QUOTE}(?:[a-zA-Z][\w-]*[ \t]+)?){VALUE}",
     re.ASCII,
 )
+# `('password', 'x')`, `(b'x-api-key', b'x')`: two, since a list of names is none.
+_PAIR = re.compile(
+    rf"(?P<head>[(\[]b?(?P<open>['\"])[\w.\-]{{0,40}}?{NAME}(?P=open),[ \t]*{QUOTE})(?(quote)|(?!))"
+    rf"(?P<value>{QUOTED})(?=(?P=quote)[)\]])",
+    re.ASCII,
+)
+# `Key (user, token)=(1, x) already exists`, as PostgreSQL tells it.
+_COLUMN = re.compile(
+    rf"(?P<head>{NAME}[\w, ]{{0,100}}+\)=\()(?P<quote>(?!))?(?P<value>[^\n]*?)"
+    r"(?=\) (?:already|is|conflicts)\b|\)?[.'\"]{0,3}(?:\n|$))",
+    re.ASCII,
+)
+_SQL = re.compile(  # `CREATE USER a PASSWORD 'x'`, `IDENTIFIED BY 'x'`
+    r"(?P<head>[pPbBaA](?:(?<=P)ASSWORD|(?i:(?<=p)assword(?<=with password)|(?<=[ba])[ys](?<=identified [ba][ys])))"
+    rf"[ \t]+{QUOTE})(?(quote)|(?!))(?P<value>{QUOTED})",
+    re.ASCII,
+)
 
 
 def redact(text: str) -> str:
     """Return `text` with the passwords of URLs (`scheme://user:***@host`), of pairs and of headers masked.
 
-    Also where the `//` was forgotten. Pairs: `password=...`, `password: ...`, `"password": "..."`. Headers:
-    `Authorization: Bearer ...`.
+    Also where the `//` was forgotten. Pairs: `password=...`, `password: ...`, `"password": "..."`,
+    `("password", "...")`, and in SQL `PASSWORD '...'`. Headers: `Authorization: Bearer ...`.
     """
     colon = ":" in text
     if colon and "@" in text:
@@ -84,7 +106,8 @@ def redact(text: str) -> str:
             text = _WITH_SPACES.sub(_without_password, _USERINFO.sub(_without_password, text))
         text = _BARE.sub(_without_password, f" {text}")[1:]
     equals = "=" in text or "%3" in text
-    if not (colon or equals or "," in text):
+    quoted = "'" in text or '"' in text
+    if not (colon or equals or quoted):
         return text
     lower = text.lower()
     if "authorization" in lower:
@@ -92,6 +115,10 @@ def redact(text: str) -> str:
     if any(hint in lower for hint in _HINTS):
         text = _ENTRY.sub(without_value, text) if colon else text
         text = _PARAMETER.sub(_without_parameter, text) if equals else text
+        text = _PAIR.sub(without_value, text) if quoted and "," in text else text
+        text = _COLUMN.sub(without_value, text) if ")=(" in text else text
+    if quoted and ("password" in lower or "identified" in lower):
+        text = _SQL.sub(without_value, text)
     return text
 
 
@@ -103,7 +130,7 @@ def without_value(found: re.Match[str]) -> str:
 
 def _without_parameter(found: re.Match[str]) -> str:
     head, value = found.groups()
-    return head + (MASK if value[:1] in {"'", '"'} else _hidden(value))
+    return head + (MASK if "'" in value or '"' in value else _hidden(value))
 
 
 def _hidden(value: str) -> str:

@@ -164,17 +164,23 @@ class Disk:
         """Take note of the end of a child: what it has not answered, it has not done."""
         self._let_go()
         unanswered, self._asked = self._asked, deque()
-        try:
-            for task in unanswered:
+        fault: Exception | None = None
+        for task in unanswered:
+            try:
                 _answer(task, Done())
-        finally:
-            self._aside.begin()
+            except Exception as error:  # noqa: BLE001 - the others wait for theirs; the first is raised below
+                fault = fault or error
+        self._aside.begin()
+        if fault is not None:
+            raise fault
 
     def _let_go(self) -> None:
         ours, self._socket = self._socket, None
         if ours is not None:
             self._forget(ours.fileno())
             ours.close()
+        while self._fds:  # of answers that did not come whole: the next child's would be taken for them
+            os.close(self._fds.popleft())
         pid, self._aside.pid = self._aside.pid, None
         if pid is not None and not _has_ended(pid):
             self._unreaped.append(pid)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from launcher.incidents.termination import TerminationLog
 
 SEEN_EVERY_S = 10.0
+AGAIN_S = 10.0  # until a text is tried again that could not be written
 _MOST_EVIDENCE = 5  # of the last incident
 
 
@@ -46,10 +47,13 @@ class LastWords:
 
             self._last_run, self._oom = LastRun(crashes.folder), OomReader()
         self._code: int | None = None
-        self._due = 0.0
+        self._due = self._again = 0.0
+        self._written = self._tried = ""
+        self._is_logging = False
 
     def begin(self) -> None:
         """Leave the marker of this run; report the end of the one before if it was none that it should have been."""
+        self._write()
         if self._last_run is None:
             return
         # Without the application's name, which is known later than this: then a monitor that is started again would
@@ -65,9 +69,10 @@ class LastWords:
         if ended:
             code = message.get("code")
             self._code = code if isinstance(code, int) else 0
-        self._write()
-        if ended and self._last_run is not None:
-            self._do(self._unmarked, self._has_ended, fd=self._last_run.marker()[0])
+        self._write(last=ended)
+        if ended and (self._last_run or self._log):
+            # Behind the text: who is told ends, and all of a container ends with its first process.
+            self._do(self._unmarked, self._has_ended, fd=self._last_run.marker()[0] if self._last_run else -1)
         elif ended:
             self._crashes.say({"ended": True})
 
@@ -80,9 +85,30 @@ class LastWords:
             if self._is_writing:
                 self._do(self._seen_written, self._has_written, fd=self._last_run.marker()[0])
 
-    def _write(self) -> None:
-        if self._log is not None:
-            self._log.write(last_words(self._view, self._crashes.last, self._code))
+    # The text, by a child: the termination log is a file of the node's disk, which may hang as well.
+
+    def _write(self, *, last: bool = False) -> None:
+        """Have the newest text written, one at a time; the last one whoever is at it, since nobody asks after it."""
+        if self._log is None or (self._is_logging and not last):
+            return
+        text, now = last_words(self._view, self._crashes.last, self._code), self._view.clock()
+        if text == self._written or (text == self._tried and now < self._again):
+            return
+        self._is_logging, self._tried, self._again = True, text, now + AGAIN_S
+        self._do(partial(self._logged, text, last=last), partial(self._has_logged, text))
+
+    def _logged(self, text: str, *, last: bool) -> Done:
+        """In the child: write it. When we are gone only the last one: others may have written why we are."""
+        if self._log is None or not (last or os.getppid() == self._pid):
+            return Done()
+        self._log.write(text)
+        return Done(not self._log.because)
+
+    def _has_logged(self, text: str, done: Done) -> None:
+        self._is_logging = False
+        if done.said:
+            self._written = text
+        self._write()
 
     # The marker, for which a child is asked: it is in the folder of the reports.
 

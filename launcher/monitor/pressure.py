@@ -35,8 +35,8 @@ class Pressure:
     ) -> None:
         """Hold `usage` against `limit_bytes`; either may be unknown.
 
-        relieve: called with what is left of the limit, and for how many seconds (0: it is pressed already); does
-        something, and returns in words what, or why nothing.
+        relieve: called at each look with what is left of the limit, and for how many seconds (0: it is pressed already;
+        infinite: there is no need); does something, and returns in words what, or why nothing.
         """
         self._usage, self._limit, self._relieve, self._warn, self._clock = usage, limit_bytes, relieve, warn, clock
         self._last: GroupUsage | None = None
@@ -58,8 +58,8 @@ class Pressure:
         self._is_said = self._is_said and needed > limit * _OVER
         if self._looks and self._looks % LOOKS == 0:
             self._say(usage, limit, self._relieve(limit - needed, 0.0))
-        elif self._hasty >= _HASTY_LOOKS:
-            self._relieve(limit - needed, left_s)
+        else:
+            self._relieve(limit - needed, left_s if self._hasty >= _HASTY_LOOKS else math.inf)
 
     def facts(self) -> dict[str, Any]:
         """Return what `status` shows of it."""

@@ -8,15 +8,15 @@ much with its first requests looks like a leak; that it stops is known ten secon
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from launcher.limits.footprint import read_footprint
 from launcher.monitor.processes import Processes
 from launcher.monitor.recycling import PAUSE_S, WORTH, Ask, Asked, Recycling
-from launcher.monitor.watched import FRESH_S, LARGER, LOOKS, Ready, Watched
+from launcher.monitor.watched import FRESH_S, LARGER, LOOKS, Ready, Sizes, Watched
 from launcher.scoreboard import SLOTS, Board, Stage
 
 _YOUNG_S = 3.0
@@ -24,17 +24,12 @@ _AT_ONCE_S = 0.05  # spent on walking pages before the next answer is due
 # Until the group will have reached its limit: a successor takes a second or two to be ready, and the old one to leave.
 LEAK_LEFT_S = 6.0  # where workers are known to leak
 _LEFT_S = 4.0  # elsewhere: what loads much with its first requests may be done by then
+CALM_S = 600.0  # without a relief, when the last one's successor has soon been as large as the one before it
+_SOON_S = 120.0  # to the limit: three successors in a row that need no longer make the limit doubtful
+_DOUBTS = 3
+_FAR_ABOVE = 1.5  # the limit: a doubtful one is still there to bound a leak
+_ROOM_S = 5.0  # as long as what was last said of the group's room holds
 _LEAKS_S = 600.0  # as long as one that leaked is taken for what its like will do, too
-
-
-class Sizes(Protocol):
-    """Says how much memory a process has for itself, in bytes; None: it is gone."""
-
-    def cheap(self, pid: int) -> int | None:
-        """Return at once what it has at most."""
-
-    def own(self, pid: int) -> int | None:
-        """Return exactly what its end would free."""
 
 
 class Watch:
@@ -51,7 +46,8 @@ class Watch:
     ) -> None:
         """Let no worker have more than `limit_bytes` for itself for long; None: as much as it wants.
 
-        ready: returns the workers that serve and are meant to stay. ask: of the pool. warn: to the log.
+        ready: returns the workers that serve and are meant to stay, and those that boot. ask: of the pool.
+        warn: to the log.
         """
         self._limit = sys.maxsize if limit_bytes is None else limit_bytes
         self._ready, self._sizes, self._warn, self._clock = ready, sizes, warn, clock
@@ -59,12 +55,18 @@ class Watch:
         self._workers: dict[int, Watched] = {}
         self._newest = 0
         self._is_doubted = False
-        self._leaked_at = float("-inf")
+        self._leaked_at = self._begun_at = self._calm_until = float("-inf")
+        self._calm: Asked | None = None  # the last relief of a worker that did not grow
+        self._soon = 0  # successors in a row that were soon above the limit
+        self._boots = self._is_short_said = False
+        self._room: tuple[float, int] | None = None  # when it was said, bytes
 
     def look(self) -> None:
         """Weigh every worker, and do what can be done now."""
         now = self._clock()
-        there = {one.number: one for one in self._ready()}
+        found = list(self._ready())
+        self._boots = any(one.boots and self._sizes.cheap(one.pid) is not None for one in found)
+        there = {one.number: one for one in found if not one.boots}
         self._workers = {number: self._workers.get(number) or self._met(one, now) for number, one in there.items()}
         self._newest = max(self._newest, *there, 0)
         # Those that were not walked for longest first: of many, the others have their turn in the next look.
@@ -79,23 +81,48 @@ class Watch:
         """Recycle the largest, if it is larger than it needs to be; return what is begun, or else why nothing is.
 
         room_bytes: what the group may grow by, since the successor is there first. left_s: until it will have, as it
-        grows now; 0 for a group that has little left, however it grows.
+        grows now; 0 for a group that has little left, however it grows; infinite: nothing is to be done, that is only
+        what the room is.
         """
         now = self._clock()
+        self._room = now, room_bytes
+        if math.isinf(left_s):
+            return ""
         if not self._recycling.may_begin(now):
             return "" if self._recycling.asked else "the last recycle freed less than predicted: the next one waits"
         self._walk(now)
-        known = [worker for worker in self._workers.values() if worker.own_bytes]
+        known = [worker for worker in self._workers.values() if worker.own_bytes and (left_s == 0 or worker.grows)]
         if not known:
             return "no worker could be recycled"
         worker = max(known, key=lambda worker: worker.own_bytes)
-        least = min(self._least(worker, now), *(one.own_bytes for one in known))
+        return self._why_not(worker, now, room_bytes) or self._relieve_in_time(worker, now, left_s)
+
+    def _relieve_in_time(self, worker: Watched, now: float, left_s: float) -> str:
+        if left_s > 0:
+            return self._relieve(worker, now) if self._is_hasty(left_s, now) else ""
+        if worker.grows and worker.has_gained:
+            return self._relieve(worker, now)
+        if now < self._calm_until:
+            return "no worker grows, and one was recycled a short time ago: the next one waits"
+        said, self._calm, self._calm_until = self._relieve(worker, now), self._recycling.asked, now + PAUSE_S
+        return said
+
+    def _why_not(self, worker: Watched, now: float, room_bytes: int) -> str:
+        least = self._least(worker, now)
         if worker.own_bytes <= least * LARGER:
             return "the workers are equally large, and as large as they were when they were new"
         if least > room_bytes:
             return "the largest worker cannot be recycled: there is no room for another one beside it"
-        if left_s > (LEAK_LEFT_S if self._leaks(now) else _LEFT_S):
-            return ""
+        return ""
+
+    def _is_hasty(self, left_s: float, now: float) -> bool:
+        """Tell whether what grows are workers that serve: those that boot are done in a moment."""
+        met = self._workers.values()
+        if self._boots or any(one.age_s(now) < _YOUNG_S and not one.is_successor for one in met):
+            return False
+        return left_s <= (LEAK_LEFT_S if self._leaks(now) else _LEFT_S)
+
+    def _relieve(self, worker: Watched, now: float) -> str:
         pid, own = worker.ready.pid, worker.own_bytes
         because = "the pool is short of memory, and this worker is larger than it needs to be"
         self._warn("launcher.worker_oversized", because=because, pid=pid, private_bytes=own)
@@ -106,11 +133,17 @@ class Watch:
         for worker in sorted(self._workers.values(), key=lambda worker: worker.walked_at):
             if self._clock() - now < _AT_ONCE_S and (own := self._sizes.own(worker.ready.pid)) is not None:
                 worker.note(own, own, now)
+            if worker.is_back(now):
+                worker.replaced_bytes, self._calm_until = None, now + CALM_S
 
     def _least(self, worker: Watched, now: float) -> int:
-        """Return what a new one in its place would have: what it had itself, the first moments only if it leaks."""
+        """Return what a new one in its place would have: what it had itself, the first moments only if it leaks.
+
+        Or what the smallest has, but for those that are new: they have not loaded yet what all load.
+        """
         first = worker.born_bytes if worker.grows or self._leaks(now) else None
-        return min(first or sys.maxsize, worker.fresh_bytes or sys.maxsize)
+        others = [one.own_bytes for one in self._workers.values() if one.own_bytes and one.age_s(now) >= FRESH_S]
+        return min([worker.own_bytes, *others, first or sys.maxsize, worker.fresh_bytes or sys.maxsize])
 
     def _leaks(self, now: float) -> bool:
         return now - self._leaked_at < _LEAKS_S
@@ -119,9 +152,10 @@ class Watch:
         asked, worker = self._recycling.asked, Watched(ready)
         is_successor = asked is not None and ready.number > asked.newest
         if is_successor or worker.age_s(now) < _YOUNG_S:  # now: until the one before it has gone, it may have grown
-            worker.born_bytes = self._sizes.own(ready.pid)
+            worker.born_bytes, worker.born_cheap_bytes = self._sizes.own(ready.pid), self._sizes.cheap(ready.pid)
         if is_successor and asked is not None:
-            worker.not_before = asked.at + PAUSE_S
+            worker.not_before, worker.is_successor = asked.at + PAUSE_S, True
+            worker.replaced_bytes = asked.own_bytes if asked is self._calm else None
         return worker
 
     def _weigh(self, worker: Watched, now: float, *, is_free: bool) -> None:
@@ -139,21 +173,36 @@ class Watch:
             return
         worker.note(own, cheap, now)
         worker.above = worker.above + 1 if own > self._limit else 0
+        if worker.above >= LOOKS and not worker.has_reached:
+            self._reached(worker, now)
         if is_fresh:
             self._know_fresh(worker, own, now)
 
     def _know_fresh(self, worker: Watched, own_bytes: int, now: float) -> None:
         worker.fresh_bytes = own_bytes
-        if own_bytes > self._limit and not self._is_doubted:
-            self._is_doubted = True
-            self._warn(
-                "launcher.worker_limit_doubtful",
-                because="a worker has more than --worker-memory-limit soon after its start: to recycle it is no use",
-                pid=worker.ready.pid,
-                private_bytes=own_bytes,
-                limit_bytes=self._limit,
-                age_s=round(worker.age_s(now), 1),
-            )
+        if own_bytes > self._limit:
+            self._doubt(worker, now, "a worker has more than --worker-memory-limit soon after its start")
+
+    def _reached(self, worker: Watched, now: float) -> None:
+        worker.has_reached = True
+        if worker.is_successor:
+            self._soon = self._soon + 1 if worker.age_s(now) <= _SOON_S else 0
+        if self._soon >= _DOUBTS:
+            because = f"{_DOUBTS} new workers in a row were above --worker-memory-limit within {_SOON_S:.0f} s"
+            self._doubt(worker, now, because)
+
+    def _doubt(self, worker: Watched, now: float, because: str) -> None:
+        if self._is_doubted:
+            return
+        self._is_doubted = True
+        self._warn(
+            "launcher.worker_limit_doubtful",
+            because=f"{because}: to recycle it is no use",
+            pid=worker.ready.pid,
+            private_bytes=worker.own_bytes,
+            limit_bytes=self._limit,
+            age_s=round(worker.age_s(now), 1),
+        )
 
     def _judge(self, now: float) -> None:
         asked = self._recycling.asked
@@ -170,17 +219,33 @@ class Watch:
 
     def _recycle(self, now: float) -> None:
         above = [worker for worker in self._workers.values() if worker.above >= LOOKS]
-        worth = [worker for worker in above if self._is_worth(worker, now)]
+        worth = [worker for worker in above if self._is_worth(worker, now) and self._is_due(worker, now)]
         if not worth:
             return
         worker = max(worth, key=lambda worker: worker.own_bytes)
-        facts = {"pid": worker.ready.pid, "private_bytes": worker.own_bytes, "limit_bytes": self._limit}
-        self._warn("launcher.worker_oversized", because="it stays above --worker-memory-limit", **facts)
-        self._begin(worker, now, self._limit)
+        is_short, because = self._is_short(worker, now), "it stays above --worker-memory-limit"
+        if is_short:
+            because += ", and cannot be recycled: there is no room for another one beside it"
+        if not (is_short and self._is_short_said):
+            facts = {"pid": worker.ready.pid, "private_bytes": worker.own_bytes, "limit_bytes": self._limit}
+            self._warn("launcher.worker_oversized", because=because, **facts)
+        self._is_short_said = is_short
+        if not is_short:
+            self._begin(worker, now, self._limit)
+
+    def _is_due(self, worker: Watched, now: float) -> bool:
+        """Tell whether a limit that all reach soon has waited for a minute, or would not bound this one any more."""
+        has_paused = self._soon < _DOUBTS or now >= self._begun_at + PAUSE_S
+        return has_paused or worker.own_bytes > self._limit * _FAR_ABOVE
+
+    def _is_short(self, worker: Watched, now: float) -> bool:
+        """Tell whether the group has no room for its successor, as far as that is known."""
+        said_at, room_bytes = self._room or (float("-inf"), 0)
+        return now - said_at <= _ROOM_S and self._least(worker, now) > room_bytes
 
     def _begin(self, worker: Watched, now: float, most_bytes: int) -> None:
         predicted = self._predicted(worker)
-        worker.above = 0
+        worker.above, self._begun_at = 0, now
         asked = Asked(worker.ready.pid, now, worker.own_bytes, predicted, most_bytes, self._newest)
         self._recycling.begin(asked)
 
@@ -219,14 +284,14 @@ class ProcessSizes:
 
 
 def ready_workers(board: Board, arbiter_pid: int) -> Callable[[], list[Ready]]:
-    """Return what finds the workers that serve and are not asked to leave; one that is the server itself is none."""
+    """Return what finds the workers that serve or boot and are not asked to leave; the server itself is none."""
 
     def find() -> list[Ready]:
         slots = map(board.slot, range(min(board.used, SLOTS)))
         found = [
-            Ready(slot.number, slot.pid, slot.stage_since)
+            Ready(slot.number, slot.pid, slot.stage_since, boots=slot.stage is not Stage.READY)
             for slot in slots
-            if slot.stage is Stage.READY and not slot.asked
+            if Stage.FORKED <= slot.stage <= Stage.READY and not slot.asked
         ]
         return [one for one in found if one.number and one.pid > 0 and one.pid != arbiter_pid]
 

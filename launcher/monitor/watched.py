@@ -4,22 +4,38 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Protocol
 
 LOOKS = 3  # in a row: a garbage collection, or a large answer, is over by then
 FRESH_S = 10.0  # after a worker was ready: it has answered requests and loaded what it loads late
 _OLD_S = FRESH_S + 2 * LOOKS  # nothing is new any more
 _WALKED_S = 10.0  # as long as a walk holds that has found less than the limit; a fork's pages are un-shared meanwhile
 _GROWS = 1.01  # within LOOKS looks
+_APART_S = 0.5  # two walks of the same second tell nothing of growth
 LARGER = 1.2  # than the smallest, or than itself when it was new: then it is to blame
+
+
+class Sizes(Protocol):
+    """Says how much memory a process has for itself, in bytes; None: it is gone."""
+
+    def cheap(self, pid: int) -> int | None:
+        """Return at once what it has at most."""
+
+    def own(self, pid: int) -> int | None:
+        """Return exactly what its end would free."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A worker that serves: its number (never used again), its process, since when (monotonic)."""
+    """A worker that serves: its number (never used again), its process, since when (monotonic).
+
+    boots: it does not serve yet: all that is known of it is that it takes memory meanwhile.
+    """
 
     number: int
     pid: int
     since: float
+    boots: bool = False
 
 
 @dataclass(slots=True)
@@ -28,9 +44,12 @@ class Watched:
 
     own_bytes: what it had for itself when its pages were last walked, at `walked_at`; `cheap_bytes` then.
     born_bytes: what it had when it was met, if it was young then, or has come for one that was recycled.
+    born_cheap_bytes: then, too, what it had at most: shared pages are in it, so it is never held against own ones.
     fresh_bytes: what it had when it was new; None: not yet, or nobody looked then.
     above: looks in a row at which it was above the limit. last: what it had at most at the last looks.
     not_before: a minute after one was recycled in whose place it is.
+    is_successor: it has come for one that was recycled. replaced_bytes: what that one had, if it did not grow.
+    has_gained: between the last two walks. has_reached: it was above the limit for long once.
     """
 
     ready: Ready
@@ -38,10 +57,15 @@ class Watched:
     cheap_bytes: int = 0
     walked_at: float = float("-inf")
     born_bytes: int | None = None
+    born_cheap_bytes: int | None = None
     fresh_bytes: int | None = None
     above: int = 0
     last: deque[int] = field(default_factory=lambda: deque(maxlen=LOOKS))
     not_before: float = float("-inf")
+    is_successor: bool = False
+    replaced_bytes: int | None = None
+    has_gained: bool = True
+    has_reached: bool = False
 
     @property
     def grows(self) -> bool:
@@ -65,12 +89,20 @@ class Watched:
 
     def note(self, own_bytes: int, cheap_bytes: int, now: float) -> None:
         """Take note of a walk."""
+        if now - self.walked_at >= _APART_S:
+            self.has_gained = own_bytes > self.own_bytes * _GROWS
         self.own_bytes, self.cheap_bytes, self.walked_at = own_bytes, cheap_bytes, now
 
     def leaks(self, now: float) -> bool:
         """Tell whether it goes on growing though it is not new any more, and has grown by a good part already."""
-        has_grown = self.born_bytes is None or self.last[-1] > self.born_bytes * LARGER
+        has_grown = self.born_cheap_bytes is None or self.last[-1] > self.born_cheap_bytes * LARGER
         return self.grows and has_grown and self.age_s(now) >= FRESH_S + LOOKS
+
+    def is_back(self, now: float) -> bool:
+        """Tell whether it is, when it is new no more, about as large as the one was in whose place it has come."""
+        if self.replaced_bytes is None or self.age_s(now) < FRESH_S:
+            return False
+        return self.own_bytes * LARGER >= self.replaced_bytes
 
     def age_s(self, now: float) -> float:
         """Return for how long it has been ready."""

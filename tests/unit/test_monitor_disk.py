@@ -8,6 +8,9 @@ from __future__ import annotations
 import os
 import selectors
 import signal
+import socket
+import stat
+import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +18,16 @@ import pytest
 
 from launcher.incidents.report import new_report
 from launcher.incidents.store import MOST_BYTES_IN_MEMORY, Store
+from launcher.monitor.crashes import Crashes
 from launcher.monitor.disk import LATE_S, Disk, Done
+from launcher.monitor.last_words import LastWords
 from launcher.monitor.pending import Pending
+from launcher.monitor.processes import Processes
+from launcher.monitor.samples import Samples
 from launcher.monitor.unwritten import LATE_S as REPORT_LATE_S
 from launcher.monitor.unwritten import Unwritten
+from launcher.monitor.view import View
+from launcher.scoreboard import Board
 from launcher.serving.aside import _MOST, Aside
 from support.waiting import until
 
@@ -116,6 +125,80 @@ def test_a_file_comes_with_the_answer(loop: Loop, tmp_path: Path) -> None:
 
     assert [4, None] == found
     assert "text" == (tmp_path / "file").read_text()
+
+
+def is_socket(fd: int) -> bool:
+    """Tell whether it is open and a socket."""
+    try:
+        return stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except OSError:
+        return False
+
+
+def test_a_file_of_an_answer_that_did_not_come_is_nobodys(loop: Loop, tmp_path: Path) -> None:
+    """The next answer with a file comes with its own."""
+    for name in ("old", "new"):
+        (tmp_path / name).write_text(name)
+
+    def half() -> Done:
+        """Send the file and the length, and die of the rest."""
+        its = socket.socket(fileno=next(fd for fd in range(1000) if is_socket(fd)))  # it has no other
+        socket.send_fds(its, [struct.pack("!I?", 1000, True)], [os.open(tmp_path / "old", os.O_RDONLY)])  # noqa: FBT003 - struct's signature
+        return killed()
+
+    found: list[Any] = []
+    loop.disk.do(half, found.append)
+    loop.turn()
+    loop.disk.do(lambda: Done(fd=os.open(tmp_path / "new", os.O_RDONLY)), found.append)
+    loop.turn()
+    read = os.read(found[1].fd, 10)
+    os.close(found[1].fd)
+
+    assert (Done(), b"new") == (found[0], read)
+
+
+def test_one_that_raises_keeps_nobody_from_hearing(loop: Loop) -> None:
+    """All that a child has not answered are told so, and the first fault is raised."""
+    heard: list[Any] = []
+    loop.disk.do(killed, lambda done: heard.append(1 / (done.said or 0)))
+    loop.disk.do(killed, lambda done: heard.append(1 / (done.said or 0)))
+    loop.disk.do(Done, lambda done: heard.append(done.said))
+    with pytest.raises(ZeroDivisionError):
+        loop.turn()
+    with pytest.raises(ZeroDivisionError):
+        loop.turn()
+    loop.turn()
+
+    assert [None] == heard
+
+
+def test_the_last_words_wait_for_the_disk(loop: Loop, tmp_path: Path) -> None:
+    """Nobody else does; one text is written at a time, then the newest, and who ends hears that when it is written."""
+    log, said = tmp_path / "log", list[Any]()
+
+    def say(message: Any) -> bool:
+        said.append(message)
+        return True
+
+    view = View(Board.create(), lambda: loop.now)
+    samples = Samples(view.board, Processes(), lambda: None, lambda: loop.now)
+    plan = {"incidents": {"folder": "", "because": "read-only", "termination_log": str(log)}}
+    crashes = Crashes(plan, view, samples, say, loop.disk.do)
+    words = LastWords(plan, view, crashes, samples, loop.disk.do)
+    loop.disk.do(loop.hang)
+    for step in ("one", "two", "three"):
+        view.hear({"event": "boot", "step": step})
+        words.look()
+    hung = log.exists()
+    loop.thaw()
+    newest = log.read_text()
+    loop.disk.do(loop.hang)
+    words.hear({"event": "launcher.server_ended", "code": 3})
+    unsaid = list(said)
+    loop.thaw()
+
+    assert (False, "asgi-launcher: booting, step three\n", []) == (hung, newest, unsaid)
+    assert ("asgi-launcher: gave up, exit code 3\n", [{"ended": True}]) == (log.read_text(), said)
 
 
 def test_who_asks_is_told_that_the_disk_hangs(loop: Loop) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ class Scene:
     limit: int | None = LIMIT
     now: float = 0.0
     relieved: list[tuple[int, float]] = field(default_factory=list)
+    rooms: list[int] = field(default_factory=list)
     said: list[Mapping[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -36,8 +38,10 @@ class Scene:
         return GroupUsage(self.needed - 2 * tenth, tenth, tenth, "/group")
 
     def relieve(self, room_bytes: int, left_s: float) -> str:
-        """Note that something is to be done."""
-        self.relieved.append((room_bytes, left_s))
+        """Note what the room is and, if so, that something is to be done."""
+        self.rooms.append(room_bytes)
+        if left_s < math.inf:
+            self.relieved.append((room_bytes, left_s))
         return "worker 7 is recycled"
 
     def warn(self, event: str, **facts: object) -> None:
@@ -82,6 +86,13 @@ def test_a_leak_that_will_not_wait() -> None:
 
     assert [(400, 4.0), (300, 3.0)] == [(room, round(left_s, 3)) for room, left_s in scene.relieved[-2:]]
     assert [] == scene.said
+
+
+def test_the_room_is_told_without_a_need() -> None:
+    """Whoever recycles for another reason knows at each look what is left."""
+    scene = Scene().run(100, 100, 300)
+
+    assert ([900, 900, 700], []) == (scene.rooms, scene.relieved)
 
 
 def test_it_is_said_again_when_it_comes_again() -> None:

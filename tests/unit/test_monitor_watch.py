@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from launcher.errors import ExitCode
+from launcher.limits.usage import GroupUsage
+from launcher.monitor.pressure import Pressure
 from launcher.monitor.processes import Processes
 from launcher.monitor.recycling import PAUSE_S
-from launcher.monitor.watch import ProcessSizes, Watch, ready_workers
-from launcher.monitor.watched import LOOKS, Ready
+from launcher.monitor.watch import CALM_S, ProcessSizes, Watch, ready_workers
+from launcher.monitor.watched import LOOKS, Ready, Watched
 from launcher.scoreboard import Board, Stage
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 LIMIT = 120
+BOOTING = 9_000_000  # the number of one that boots
 FRESH = 30  # MiB, what a worker of most scenes begins with
 Size = Callable[[float], float | None]  # age in seconds -> MiB
 
@@ -47,6 +52,7 @@ class Scene:
     size: Callable[[int], Size]
     workers: int = 2
     shared: float = 0
+    flutter: Callable[[float], float] = lambda _: 0  # seconds -> MiB that come and go in the cheap figure
     old_s: float = 0
     takes_s: int = 2
     answer: tuple[int, str] | None = (0, "")  # None: nobody answers
@@ -57,6 +63,8 @@ class Scene:
     walks: int = 0
     screams: bool = False
     limit: int | None = LIMIT
+    most_needed: int = 0
+    booting: float = 0  # MiB of one that does not serve yet
     _due: list[tuple[float, int, Outcome]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -66,13 +74,14 @@ class Scene:
         self.watch = Watch(limit, self.ready, self, self.ask, self.warn, lambda: self.now)
 
     def ready(self) -> list[Ready]:
-        """Return the workers that serve."""
-        return [Ready(number, number, since) for number, since in self.born.items()]
+        """Return the workers that serve, and the one that boots."""
+        boots = [Ready(BOOTING, BOOTING, self.now, boots=True)] if self.booting else []
+        return [*boots, *(Ready(number, number, since) for number, since in self.born.items())]
 
     def cheap(self, pid: int) -> int | None:
         """Return what statm would have."""
         own = self._size(pid)
-        return None if own is None else int((own + self.shared) * MIB)
+        return None if own is None else int((own + self.shared + self.flutter(self.now)) * MIB)
 
     def own(self, pid: int) -> int | None:
         """Return what smaps_rollup would have."""
@@ -83,6 +92,8 @@ class Scene:
     def _size(self, pid: int) -> float | None:
         if self.screams:
             return LIMIT * 2 + (self.now - self.begun)
+        if pid == BOOTING:
+            return self.booting or None
         return self.size(pid)(self.now - self.born[pid]) if pid in self.born else None
 
     def ask(self, message: Mapping[str, Any], outcome: Outcome) -> None:
@@ -256,6 +267,17 @@ def test_the_pools_relief() -> None:
     assert "equally large" in scene.watch.relieve(50 * MIB, 0)
 
 
+def test_one_that_is_new_is_no_measure() -> None:
+    """That it has not loaded yet what all load does not make the others larger than they need to be."""
+    scene = Scene(lambda number: always(60 if number < 3 else FRESH), old_s=100, limit=None).run(5)
+    scene.born[3] = scene.now - 3
+    young = scene.run(1).watch.relieve(50 * MIB, 0)
+    scene.run(10)
+
+    assert "equally large" in young
+    assert "is recycled" in scene.watch.relieve(50 * MIB, 0)
+
+
 @pytest.mark.parametrize(
     ("size", "room", "said"),
     [
@@ -285,8 +307,96 @@ def test_relief_that_frees_nothing_waits_for_a_minute() -> None:
     assert "less than predicted" in scene.watch.relieve(50 * MIB, 0)
 
 
+def in_group(scene: Scene, limit: int, base: int, seconds: int) -> Scene:
+    """Let time pass in a group with so many MiB, of which `base` are nobody's."""
+
+    def usage() -> GroupUsage:
+        needed = sum((scene.own(pid) or 0 for pid in scene.born), base * MIB)
+        scene.most_needed = max(scene.most_needed, needed)
+        return GroupUsage(needed, 0, 0, "/group")
+
+    pressure = Pressure(usage, lambda: limit * MIB, scene.watch.relieve, scene.warn, lambda: scene.now)
+    for _ in range(seconds):
+        scene.run(1)
+        pressure.look()
+    return scene
+
+
+@pytest.mark.parametrize(
+    ("workers", "limit", "base", "shared", "size"),
+    [
+        (16, 2048, 30, 5, lambda age_s: 80 if age_s < 20 else min(117, 80 + (age_s - 20) * 0.37)),
+        (12, 1150, 350, 250, lambda age_s: min(60, 12 + age_s * 0.8)),
+    ],
+    ids=["warm after minutes", "preloaded"],
+)
+def test_a_full_pool_that_serves_well(workers: int, limit: int, base: int, shared: int, size: Size) -> None:
+    """Of a pool that stands above nine tenths without a leak a few are tried, then it is left alone for long."""
+    scene = Scene(lambda _: size, workers=workers, shared=shared, limit=None, flutter=lambda now: 8 * (now % 20 > 16))
+    in_group(scene, limit, base, 3600)
+
+    assert 1 <= len(scene.asked) <= 12
+    assert scene.most_in(PAUSE_S) == 1
+    assert scene.most_in(CALM_S) <= 3
+
+
+def test_a_leak_in_a_group() -> None:
+    """Two workers that leak 50 MB/s together never have all the 512 MiB."""
+    scene = in_group(Scene(lambda _: leaks(25), limit=None), 512, 60, 300)
+
+    assert scene.most_needed < 512 * MIB
+
+
+def test_what_is_held_against_what_it_was() -> None:
+    """What a fork shares is in the cheap figure at the start, too: 4 MiB more of 262 are no leak, 60 more are."""
+    worker = Watched(Ready(1, 2, 0.0), born_bytes=12 * MIB, born_cheap_bytes=262 * MIB)
+    worker.last.extend((262 * MIB, 262 * MIB, 266 * MIB))
+    is_leak = worker.leaks(14.0)
+    worker.last.extend((310 * MIB, 315 * MIB, 322 * MIB))
+
+    assert (False, True) == (is_leak, worker.leaks(14.0))
+
+
+@pytest.mark.parametrize(
+    ("per_s", "booting", "age_s", "asked"),
+    [(0, 0, 60, 0), (5, 0, 60, 1), (5, 200, 60, 0), (5, 0, 1, 0)],
+    ids=["nobody grows", "one grows", "one boots", "one is young"],
+)
+def test_in_haste_only_for_who_serves(per_s: float, booting: float, age_s: float, asked: int) -> None:
+    """What those take that boot is no leak of the others, however fast the group comes near its limit."""
+    first = leaks(per_s) if per_s else always(3 * FRESH)
+    scene = Scene(lambda number: first if number == 1 else always(FRESH), old_s=60, limit=None).run(10)
+    scene.booting, scene.born[3] = booting, scene.now + 1 - age_s
+    scene.run(1).watch.relieve(300 * MIB, 2.0)
+
+    assert asked == len(scene.asked)
+
+
+def test_a_limit_a_little_below_what_all_come_to() -> None:
+    """When three successors have soon been above it, it is said, once, and one a minute is recycled from then on."""
+    scene = Scene(lambda _: lambda age_s: min(144, 24 + 6 * age_s), workers=4).run(1200)
+    (doubtful,) = scene.events("worker_limit_doubtful")
+    late = [at for at, _ in scene.asked if at > 120]
+
+    assert "3 new workers in a row" in doubtful["because"]
+    assert all(after - before >= PAUSE_S for before, after in pairwise(late))
+    assert len(late) > 10
+
+
+def test_no_room_for_the_successor() -> None:
+    """One above its limit stays, when the group has no room for two: that is said once, and it goes when there is."""
+    scene = Scene(lambda number: leaks(10) if number == 1 else always(FRESH))
+    for room in [20] * 30 + [50] * 5:
+        scene.watch.relieve(room * MIB, math.inf)
+        scene.run(1)
+    short, recycled = scene.events("worker_oversized")
+
+    assert [(31, 1)] == scene.asked
+    assert ("no room" in short["because"], "no room" in recycled["because"]) == (True, False)
+
+
 def test_who_serves() -> None:
-    """Of the scoreboard those that are ready and not asked to leave, by number."""
+    """Of the scoreboard those that are ready, or boot, and are not asked to leave, by number."""
     board = Board.create()
     for index, (stage, asked) in enumerate(
         [(Stage.READY, 0), (Stage.READY, 1), (Stage.LIFESPAN, 0), (Stage.READY, 0), (Stage.READY, 0)]
@@ -298,7 +408,7 @@ def test_who_serves() -> None:
     found = ready_workers(board, 104)()
     os.close(board.fd)
 
-    assert [(1, 100), (4, 103)] == [(one.number, one.pid) for one in found]
+    assert [(1, 100, False), (3, 102, True), (4, 103, False)] == [(one.number, one.pid, one.boots) for one in found]
 
 
 def test_our_own_size() -> None:

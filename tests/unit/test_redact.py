@@ -119,6 +119,7 @@ def test_several_urls_in_one_line() -> None:
         ("Authorization: Bearer eyJh.eyJz.x-_ sent", "Authorization: Bearer *** sent"),
         ("authorization: Basic dTpw", "authorization: Basic ***"),
         ("Authorization: dTpw", "Authorization: ***"),
+        ("{'authorization': ['Bearer S']}", "{'authorization': ['Bearer ***']}"),
         ('curl -H "Authorization: Bearer abc" x', 'curl -H "Authorization: Bearer ***" x'),
         ("[(b'authorization', b'Bearer abc'), (b'a', b'b')]", "[(b'authorization', b'Bearer ***'), (b'a', b'b')]"),
         ("{'Proxy-Authorization': 'Basic dTpw'}", "{'Proxy-Authorization': 'Basic ***'}"),
@@ -141,6 +142,17 @@ def test_headers_are_masked(text: str, masked: str) -> None:
         ("{'client_secret': b'x', 'id': 1}", "{'client_secret': b'***', 'id': 1}"),
         ("password: not-this-one", "password: ***"),
         ("password: postgresql", "password: ***"),
+        ("'token': SecretStr('S')", "'token': SecretStr('***')"),
+        ("{'token': u'S'}", "{'token': u'***'}"),
+        ("signing_key: S", "signing_key: ***"),
+        ("('password', 'S')", "('password', '***')"),
+        ("[(b'x-api-key', b'S'), (b'a', b'b')]", "[(b'x-api-key', b'***'), (b'a', b'b')]"),
+        ('[["token", "S"], ["a", "b"]]', '[["token", "***"], ["a", "b"]]'),
+        ("Key (token)=(S) already exists.", "Key (token)=(***) already exists."),
+        ("Key (user, api_key)=(1, S) is not present", "Key (user, api_key)=(***) is not present"),
+        ("ALTER ROLE a WITH PASSWORD 'S';", "ALTER ROLE a WITH PASSWORD '***';"),
+        ("create user a with password 'S'", "create user a with password '***'"),
+        ("CREATE USER a IDENTIFIED BY 'S'", "CREATE USER a IDENTIFIED BY '***'"),
         ('"password": "open to the end of the line', '"password": "***'),
     ],
 )
@@ -196,6 +208,13 @@ FORMS = [  # {} is what opens something
     "Bearer 0123456789{}",
     "eyJhbGciOiJIUzI1NiJ9.eyJ{}.c2lnbmF0dXJl",
     "/pay?card={}",
+    "password='{}",
+    "password=Secret('{}')",
+    "('token', b'{}')",
+    "'token': SecretStr('{}')",
+    "SESSION_KEY={}",
+    "ghp_0123456789{}",
+    "WITH PASSWORD '{}'",
 ]
 tokens = st.text(alphabet="aZ9_-", max_size=40).map(lambda text: f"S3kr{text}t")
 beside = st.sampled_from(["", "it said ", "2026-01-01 INFO app: ", "{", "(", "pass: 3 tests\n", "sent "])
@@ -238,6 +257,18 @@ def test_anything_can_be_masked(text: str) -> None:
         ("https://tok:x-oauth-basic@host/a", "https://***@host/a"),
         ("<https://hooks.slack.com/services/T0/B0/x>", "<https://hooks.slack.com/services/***>"),
         ("key AKIAIOSFODNN7EXAMPLE is disabled", "key *** is disabled"),
+        ("connect(password=b'S', port=1)", "connect(password=***, port=1)"),
+        ("password=u'S' x", "password=*** x"),
+        ('password=r"S" x', "password=*** x"),
+        ("password=Secret('S') x", "password=***) x"),
+        ("password='S and so on", "password=*** and so on"),
+        ('{"u": "/x&token=", "n": 1}', '{"u": "/x&token=", "n": 1}'),
+        ("STRIPE_KEY=S x", "STRIPE_KEY=*** x"),
+        ("ENCRYPTION_KEY=S x", "ENCRYPTION_KEY=*** x"),
+        ("key ghp_0123456789abcdef is", "key *** is"),
+        ("key sk_live_0123456789 is", "key *** is"),
+        ("key xoxb-123-456-abcdef is", "key *** is"),
+        ("key glpat-0123456789-_ab is", "key *** is"),
         ("GET /pay?card=1 HTTP/1.1", "GET /pay?*** HTTP/1.1"),
     ],
 )
@@ -266,6 +297,11 @@ def test_only_the_secret_is_masked(text: str, shown: str) -> None:
         "https://hooks.slack.com/services/ is their address",
         '  File "/app/main.py", line 7, in connect\n    session = connect(host, token_of(user))',
         "what is it? a/b",
+        "primary_key=True, cache_key='a'",
+        "one of ['user', 'password', 'host']",
+        "the password 'must be longer', identified by name",
+        "Key (id)=(1) already exists",
+        "task_runner, the ghp_ of GitHub",
     ],
 )
 def test_what_people_and_programs_say_stays(text: str) -> None:
@@ -292,6 +328,7 @@ LONG = [
     "cookie: a",
 ]
 LONG += ["--a-", "--password ", "eyJ-", "bearer ", "/?a ", "key", "http://a:", "xx"]
+LONG += ["('token', '", "token)=(", "token a ", "password=a(", "PASSWORD '", "ghp_", "xoxb-", "password=\"'", "A_KEY"]
 
 
 @pytest.mark.parametrize("part", LONG)

@@ -12,7 +12,8 @@ from typing import Any
 from launcher.masking import masked
 from launcher.scoreboard import Slot
 
-_MOST = 2000  # characters of a message: the slot keeps a tenth, and masking takes the longer the more there are
+_MOST = 2000  # characters of a message: the slot keeps a tenth
+_MOST_MASKED = 4 * _MOST  # masking takes the longer the more there are, and has to see the end of a URL that is cut
 
 
 def remember(slot: Slot) -> None:
@@ -33,4 +34,4 @@ def _line(record: logging.LogRecord) -> str:
         text = record.getMessage()
     except Exception:  # noqa: BLE001 - arguments that do not fit their message: logging itself will say so
         text = str(record.msg)
-    return masked(f"{record.levelname} {record.name}: {text[:_MOST]}")
+    return masked(f"{record.levelname} {record.name}: {text[:_MOST_MASKED]}")[:_MOST]
