@@ -46,7 +46,7 @@ class Tree:
     def of(cls, root: int, workers: int) -> Tree:
         """Look at what `root` has started. RuntimeError unless it has so many workers."""
         arbiter = psutil.Process(root)
-        children = arbiter.children(recursive=True)
+        children = arbiter.children()  # not the children that a monitor has for a moment
         serving = [child.pid for child in children if is_worker(child, arbiter)]
         if len(serving) != workers:
             raise RuntimeError(f"{len(serving)} workers: {[child.cmdline() for child in children]}")

@@ -165,7 +165,9 @@ def test_a_report_is_told_before_the_application_is_known(scene: Scene) -> None:
     assert number == delivered
     assert [number] == taken(checks)
     assert "late" not in early
-    assert [] == scene.monitor.process.events
+    # The limit of a made-up pool may be less than what this machine's group holds meanwhile.
+    said = [event["event"] for event in scene.monitor.process.events]
+    assert {"launcher.memory_pressed"} >= set(said)
 
 
 def test_one_that_takes_the_host_down_is_left_out(scene: Scene) -> None:
