@@ -26,6 +26,8 @@ RECORDS = """
         with pathlib.Path({path!r}).open("a") as file:
             print(report.id, file=file)
 """
+# More than this machine has: what its group holds while other tests run is not this pool's.
+NO_LIMIT = {"limit_bytes": 1 << 60, "budget_bytes": 1 << 60, "source": "a test"}
 
 
 class Scene:
@@ -55,7 +57,7 @@ class Scene:
         self.crashes.mkdir()
         plan: dict[str, Any] = {"cwd": str(self.folder), "hooks": hooks, "incidents": incidents}
         plan |= {"listen": [], "import_dir": str(self.folder)} if known else {}
-        self.made = handmade(self.folder, **plan)
+        self.made = handmade(self.folder, memory=NO_LIMIT, **plan)
         self.again()
 
     def again(self) -> None:
@@ -165,9 +167,7 @@ def test_a_report_is_told_before_the_application_is_known(scene: Scene) -> None:
     assert number == delivered
     assert [number] == taken(checks)
     assert "late" not in early
-    # The limit of a made-up pool may be less than what this machine's group holds meanwhile.
-    said = [event["event"] for event in scene.monitor.process.events]
-    assert {"launcher.memory_pressed"} >= set(said)
+    assert [] == scene.monitor.process.events
 
 
 def test_one_that_takes_the_host_down_is_left_out(scene: Scene) -> None:
