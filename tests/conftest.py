@@ -10,6 +10,7 @@ import pytest
 
 from support import fixtures
 from support.mariadb import MariaDB, running_mariadb
+from support.memory_group import MemoryGroup, memory_group
 from support.postgresql import PostgreSQL, running_postgresql
 
 if TYPE_CHECKING:
@@ -47,3 +48,10 @@ def mariadb() -> Iterator[MariaDB]:
     """Run a real MariaDB server: `mariadb.url("orders")` is a new database in it."""
     with running_mariadb() as server:
         yield server
+
+
+@pytest.fixture
+def group() -> Iterator[MemoryGroup]:
+    """Make a memory group without a limit. Ask for it before `launch`, so that it is removed after the processes."""
+    with memory_group() as made:
+        yield made

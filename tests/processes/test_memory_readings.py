@@ -10,22 +10,21 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import launcher
-from launcher.limits.cgroups import read_groups
 from launcher.limits.footprint import Footprint, read_footprint
-from launcher.limits.tree import Tree
 from support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from support.memory_group import MemoryGroup
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="of /proc and control groups")
 
@@ -45,8 +44,6 @@ for line in sys.stdin:
     exec(json.loads(line), names)
     print(json.dumps(answer), flush=True)
 """
-# Before it becomes Python: what a process has when it is moved goes on counting where it came from.
-IN_GROUP = ("sh", "-c", 'echo $$ > "$1/cgroup.procs" && shift && exec "$@"', "sh")
 USAGE = "u = usage(); answer = u and [u.anon_bytes, u.shmem_bytes, u.needed_bytes, u.source]"
 FORK = """
 told, tell = os.pipe()
@@ -99,40 +96,16 @@ class Usage:
 
 
 @contextmanager
-def child(group: Path | None = None) -> Iterator[Child]:
+def child(group: MemoryGroup | None = None) -> Iterator[Child]:
     """Start a process in `group`; it and what it forked end with the block."""
     environ = {**os.environ, "PYTHONPATH": str(Path(launcher.__file__).parents[1])}
-    argv = [*((*IN_GROUP, group) if group else ()), sys.executable, "-c", OBEDIENT]
+    argv = [*(group.inside if group else ()), sys.executable, "-c", OBEDIENT]
     pipe = subprocess.PIPE
     with subprocess.Popen(argv, env=environ, stdin=pipe, stdout=pipe, text=True, start_new_session=True) as popen:
         try:
             yield Child(popen)
         finally:
             os.killpg(popen.pid, signal.SIGKILL)
-
-
-@pytest.fixture
-def group() -> Iterator[Path]:
-    """Make a memory group; skip where that is not allowed."""
-    groups, tree = read_groups(Tree(Path("/"))), Tree(Path("/"))
-    parents = [path for path in groups.v2() if "memory" in (tree.text(f"{path}/cgroup.subtree_control") or "").split()]
-    parents += groups.v1("memory")[:1]
-    made = Path(parents[0] if parents else "/nowhere") / f"launcher-readings-{os.getpid()}"
-    try:
-        made.mkdir()
-    except OSError as problem:
-        pytest.skip(f"no memory group can be made here: {problem.strerror}")
-    try:
-        yield made
-    finally:
-        until(partial(removed, made), f"the end of {made}", 20)
-
-
-def removed(group: Path) -> bool:
-    """Try to remove an empty group; the kernel may still be letting go of its last process."""
-    with suppress(OSError):
-        group.rmdir()
-    return not group.exists()
 
 
 def footprint(pid: int) -> Footprint:
@@ -142,20 +115,13 @@ def footprint(pid: int) -> Footprint:
     return found
 
 
-def pss_anon(group: Path) -> int:
+def pss_anon(group: MemoryGroup) -> int:
     """Return the sum over the processes of `group` of their part of anonymous memory, in bytes."""
-    pids = (group / "cgroup.procs").read_text().split()
-    tables = (Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids)
+    tables = (Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in group.pids)
     return sum(int(table.partition("Pss_Anon:")[2].split()[0]) * 1024 for table in tables)
 
 
-def cached(group: Path) -> int:
-    """Return the page cache of `group`, in bytes."""
-    stat = Tree(Path("/")).table(f"{group}/memory.stat")
-    return int(stat["total_cache" if "total_cache" in stat else "file"])
-
-
-def test_anonymous_memory_is_needed(group: Path) -> None:
+def test_anonymous_memory_is_needed(group: MemoryGroup) -> None:
     """60 MB that a process in the group writes to are 60 MB more that the group needs, until they are given back."""
     with child(group) as process:
         before = process.usage()
@@ -164,13 +130,13 @@ def test_anonymous_memory_is_needed(group: Path) -> None:
         process.do("del block")
         after = process.usage()
 
-    assert str(group) == before.source
+    assert str(group.path) == before.source
     assert HELD_BYTES == pytest.approx(during.anon - before.anon, abs=NEAR_BYTES)
     assert HELD_BYTES == pytest.approx(during.needed - before.needed, abs=NEAR_BYTES)
     assert before.needed == pytest.approx(after.needed, abs=NEAR_BYTES)
 
 
-def test_shared_memory_is_needed_after_its_writer(group: Path) -> None:
+def test_shared_memory_is_needed_after_its_writer(group: MemoryGroup) -> None:
     """60 MB in /dev/shm are needed, also when their writer has ended; removing the file gives them back."""
     file = Path(f"/dev/shm/launcher-readings-{os.getpid()}")  # noqa: S108 - the place is the subject
     try:
@@ -189,20 +155,19 @@ def test_shared_memory_is_needed_after_its_writer(group: Path) -> None:
     assert before.needed == pytest.approx(after.needed, abs=NEAR_BYTES)
 
 
-def test_page_cache_is_not_needed(group: Path, tmp_path: Path) -> None:
+def test_page_cache_is_not_needed(group: MemoryGroup, tmp_path: Path) -> None:
     """A file of twice the group's limit fills the group, and changes nothing in what it needs."""
     kind = subprocess.run(["stat", "-f", "-c", "%T", tmp_path], capture_output=True, text=True, check=True).stdout
     if kind.strip() == "tmpfs":
         pytest.skip("the folder for tests is a tmpfs, which is shared memory")
-    limit = group / "memory.limit_in_bytes"
-    (limit if limit.exists() else group / "memory.max").write_text(str(HELD_BYTES))
+    group.limit(HELD_BYTES)
     with child(group) as process:
-        before, cached_before = process.usage(), cached(group)
+        before, cached_before = process.usage(), group.stat("cache")
         process.do(f"file = open({str(tmp_path / 'large')!r}, 'wb+')")
         for _ in range(2 * HELD_BYTES // MB):
             process.do(f"_ = file.write(b'x' * {MB})")
         process.do(f"file.flush(); os.fsync(file.fileno()); file.seek(0)\nwhile file.read({MB}): pass")
-        during, cached_during = process.usage(), cached(group)
+        during, cached_during = process.usage(), group.stat("cache")
 
     assert cached_during - cached_before > HELD_BYTES // 2, "the control: there is cache in the group"
     assert before.needed == pytest.approx(during.needed, abs=NEAR_BYTES)
@@ -223,7 +188,7 @@ def test_what_a_fork_shares_is_not_its_own() -> None:
 
 
 @pytest.mark.parametrize("written", [0, HELD_BYTES // 2])
-def test_own_is_what_an_end_gives_back(group: Path, written: int) -> None:
+def test_own_is_what_an_end_gives_back(group: MemoryGroup, written: int) -> None:
     """When a process ends, what the group needs falls by what the process had for itself."""
     with child(group) as process:
         process.holds()
@@ -236,7 +201,7 @@ def test_own_is_what_an_end_gives_back(group: Path, written: int) -> None:
     assert own == pytest.approx(before.needed - after.needed, abs=MB)
 
 
-def test_the_parts_add_up_to_the_group(group: Path) -> None:
+def test_the_parts_add_up_to_the_group(group: MemoryGroup) -> None:
     """What the group counts as anonymous is the sum of its processes' parts, to a megabyte."""
     with child(group) as process:
         process.holds()

@@ -20,7 +20,7 @@ from support.launched import http_get
 from support.waiting import free_port, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from support.launched import Launched
     from support.spawning import Launch, Spawner
@@ -140,24 +140,30 @@ def start_pool(
     *words: str,
     workers: int | None = 2,
     env: Mapping[str, str] | None = None,
+    before: Sequence[str] = (),
 ) -> Pool:
-    """Start `launcher run` in a folder with a `main.py`; with `workers` None it finds its size by itself."""
+    """Start `launcher run` in a folder with a `main.py`; with `workers` None it finds its size by itself.
+
+    before: words before the command (`MemoryGroup.inside`).
+    """
     port = free_port()
     number = () if workers is None else ("--workers", str(workers))
     told = ("--port", str(port), "--host", "127.0.0.1", *number, "--no-access-log")
-    launched = launch("run", "main:app", *SERVERS[server], *told, *words, cwd=folder, env=env or {})
+    launched = launch("run", "main:app", *SERVERS[server], *told, *words, cwd=folder, env=env or {}, before=before)
     return Pool(launched, port)
 
 
-def start_bare(spawn: Spawner, folder: Path, server: str, *words: str, workers: int = 2) -> Pool:
-    """Start the server's own command in a folder with a `main.py`; it may leave anything behind."""
+def start_bare(
+    spawn: Spawner, folder: Path, server: str, *words: str, workers: int = 2, before: Sequence[str] = ()
+) -> Pool:
+    """Start the server's own command in a folder with a `main.py`; it may leave anything behind. before: as above."""
     port = free_port()
     told = {
         "gunicorn": ("-k", "uvicorn_worker.UvicornWorker", "-b", f"127.0.0.1:{port}", "--pythonpath", str(folder)),
         "uvicorn": ("--port", str(port), "--app-dir", str(folder)),
     }
     argv = [sys.executable, "-m", server, *told[server], "--workers", str(workers), *words, "main:app"]
-    return Pool(spawn(argv, cwd=folder, allow_strays=True), port)
+    return Pool(spawn(argv, cwd=folder, allow_strays=True, before=before), port)
 
 
 def journal(folder: Path) -> list[str]:

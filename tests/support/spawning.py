@@ -29,6 +29,7 @@ class Options(TypedDict, total=False):
     stdin: text, or a file descriptor (a terminal's); else the null device.
     pass_fds: descriptors it inherits under their own number.
     allow_strays: it may leave processes behind; they are killed without failing the test.
+    before: words before the command (`MemoryGroup.inside`).
     """
 
     cwd: Path | str
@@ -36,6 +37,7 @@ class Options(TypedDict, total=False):
     stdin: str | int | None
     pass_fds: Sequence[int]
     allow_strays: bool
+    before: Sequence[str]
 
 
 class Launch(Protocol):
@@ -60,7 +62,7 @@ class Spawner:
 
     def __call__(self, argv: Sequence[str | Path], **options: Unpack[Options]) -> Launched:
         """Start `argv` and return at once."""
-        words = [str(word) for word in argv]
+        words = [str(word) for word in (*options.get("before", ()), *argv)]
         number = len(self.started)
         stdout_path, stderr_path = (self._folder / f"{number}.{stream}" for stream in ("stdout", "stderr"))
         with stdout_path.open("wb") as stdout, stderr_path.open("wb") as stderr, self._stdin(options, number) as stdin:
