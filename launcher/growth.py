@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from launcher.budget import Demand, Measured, Supply
+from launcher.budget.regions import usable_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,17 @@ class Growth:
     def sum_of(self, measured: Measured) -> tuple[Demand, Supply]:
         """Return what the sum is made from when `measured` is what a worker takes."""
         demand = Demand(memory=self.memory, memory_origin=self.memory_origin, preload=self.preload, measured=measured)
-        supply = Supply(
+        return demand, self._supply
+
+    def with_limit(self, limit_bytes: int, source: str) -> Growth:
+        """Return it below another limit, which was changed meanwhile."""
+        changed = dataclasses.replace(self, limit_bytes=limit_bytes, limit_source=source)
+        demand = Demand(memory=self.memory, memory_origin=self.memory_origin)
+        return dataclasses.replace(changed, usable_bytes=usable_bytes(demand, changed._supply))  # noqa: SLF001 - its own
+
+    @property
+    def _supply(self) -> Supply:
+        return Supply(
             memory_bytes=self.limit_bytes,
             memory_source=self.limit_source,
             memory_is_limited=self.is_limited,
@@ -53,7 +64,6 @@ class Growth:
             cpus_are_limited=True,
             platform="",
         )
-        return demand, supply
 
     def crossing(self) -> dict[str, object]:
         """Return it for the handover."""

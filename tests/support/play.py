@@ -38,6 +38,7 @@ class Play:
     loads: bool = True
     hangs: bool = False
     stays: bool = False
+    copy: int = 0
     ooms: int = 0
     startable: Exception | bool = True
     workers: dict[int, Played] = field(default_factory=dict)
@@ -99,6 +100,10 @@ class Play:
 
     def resized(self, wanted: int) -> None:
         """Nothing to do."""
+
+    def copy_bytes(self) -> int:
+        """Return what was set."""
+        return self.copy
 
     def kill(self, pid: int) -> None:
         """Somebody kills a worker."""

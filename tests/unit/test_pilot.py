@@ -17,10 +17,14 @@ from typing import Any
 import pytest
 
 from launcher.budget import MIB, Measured
+from launcher.errors import ExitCode
 from launcher.growth import Growth
 from launcher.limits.footprint import Footprint
+from launcher.limits.room import Room
+from launcher.limits.usage import GroupUsage
 from launcher.remembered import keep, recall
-from launcher.serving.pool.pilot import WARM_REQUESTS, Milestone, Pilot, Readers
+from launcher.serving.pool.looks import WARM_REQUESTS, Milestone, Readers
+from launcher.serving.pool.pilot import Pilot
 from launcher.serving.pool.sizes import as_measured
 from launcher.serving.pool.voice import Voice
 from launcher.serving.rules import Rules
@@ -82,12 +86,13 @@ class Scene:
     sizes: dict[int, int | None] = field(default_factory=dict)
     peak: int = 0
     shmem: int = 0
+    room: Room | None = None
     read: list[int] = field(default_factory=list)
     ears: Ears = field(default_factory=Ears)
 
     def __post_init__(self) -> None:
         self.play.pool.voice = self.ears
-        readers = Readers(self.footprint, lambda: [ARBITER], lambda: self.shmem)
+        readers = Readers(self.footprint, lambda: [ARBITER], lambda: self.shmem, lambda: self.room)
         self.play.pool.pilot = self.pilot = Pilot(self.growth, readers, lambda: NOON)
 
     def footprint(self, pid: int) -> Footprint | None:
@@ -495,3 +500,81 @@ def test_what_is_there_once_is_not_counted_with_each_worker() -> None:
 
     assert measured.worker_bytes == 10 * MIB
     assert 90 * MIB < measured.shared_bytes + 16 * MIB < 112 * MIB
+
+
+def settled(stack: ExitStack, workers: int, growth: Growth = GROWTH) -> Scene:
+    """Return a pool of so many that were measured for the last time."""
+    one = scene(stack, replace(growth, most_workers=workers))
+    one.run(30)
+    one.ask(WARM_REQUESTS * workers)
+    one.run(30)
+    assert (workers, Milestone.DONE) == (one.play.ready, one.pilot.milestone)
+    return one
+
+
+def test_what_comes_into_shared_memory_is_taken_from_the_workers(stack: ExitStack) -> None:
+    """60 MiB in /dev/shm are half a worker: one goes within seconds, and comes again when the file has gone."""
+    one = settled(stack, 4, replace(GROWTH, usable_bytes=room_for(4), memory=room_for(4)))
+    one.shmem = 60 * MIB
+    fewer = one.run(10)
+    because = one.said("pool_sized")[-1]["because"]
+    one.shmem = 0
+
+    assert (3, 4) == (fewer, one.run(20))
+    assert because == "60 MiB lie in shared memory (/dev/shm, tmpfs): 3 fit in memory, where 4 would be allowed"
+
+
+def test_a_small_file_in_shared_memory_is_no_reason(stack: ExitStack) -> None:
+    """What a library keeps there is not worth the start of a worker."""
+    one = settled(stack, 4, replace(GROWTH, usable_bytes=room_for(4), memory=room_for(4)))
+    one.shmem = 3 * MIB
+
+    assert one.run(30) == 4
+
+
+def test_workers_that_have_un_shared_are_measured_again_when_asked(stack: ExitStack) -> None:
+    """Of four one has 200 MiB now: two of that size fit, the largest goes first, and why it was looked is said."""
+    one = settled(stack, 4, replace(GROWTH, usable_bytes=room_for(4), memory=room_for(4)))
+    one.sizes = {103: 200}
+    answers: list[int] = []
+    one.play.pool.remeasure("requests un-share the pages", lambda code, _: answers.append(code))
+
+    assert one.run(10) == 2
+    assert [0] == answers
+    assert 103 not in one.play.workers
+    assert one.said("pool_sized")[-1]["because"].startswith("requests un-share the pages: 2 fit")
+
+
+def test_whoever_has_scaled_is_not_measured_again(stack: ExitStack) -> None:
+    """The number is theirs."""
+    one = settled(stack, 2)
+    one.play.pool.scale(3)
+    one.run(10)
+    answers: list[int] = []
+    one.play.pool.remeasure("requests un-share the pages", lambda code, _: answers.append(code))
+
+    assert [ExitCode.USAGE] == answers
+    assert one.run(10) == 3
+
+
+def test_a_reload_takes_the_limit_of_now(stack: ExitStack) -> None:
+    """What was lowered meanwhile holds for the new code: 80 % of 500 MiB are two workers."""
+    one = settled(stack, 4, replace(GROWTH, memory=None))
+    one.room = Room(500 * MIB, "lowered", is_limited=True, usage=GroupUsage(0, 0, 0, ""))
+    assert one.run(30) == 4
+    one.play.pool.reload()
+
+    assert one.run(60) == 2
+    assert "500 MiB (lowered)" in one.said("pool_sized")[-1]["sum"]
+
+
+def test_what_was_given_up_is_not_taken_back_by_the_pilot(stack: ExitStack) -> None:
+    """While the pool grows the monitor finds that the limit is near: with that the growth is over."""
+    one = scene(stack)
+    one.run(BOOT_S * 2 + 1)
+    assert one.wanted == 4
+    one.play.pool.size.shrink(one.play.pool, 3, None, "pressed", lambda *_: None)
+    one.run(30)
+    one.ask()
+
+    assert one.run(30) == 3

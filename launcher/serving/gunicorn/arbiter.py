@@ -233,6 +233,10 @@ class LauncherArbiter(PoolSignals, Arbiter):
         """Let gunicorn, and hooks that ask it, know the number."""
         self.num_workers = wanted
 
+    def copy_bytes(self) -> int:
+        """With --preload a second template is there during a reload."""
+        return self.templates.size_bytes()
+
     def close_in_child(self) -> None:
         """In a forked worker: let go of what is the arbiter's alone."""
         if self._closed_in == os.getpid():

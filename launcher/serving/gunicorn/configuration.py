@@ -113,14 +113,13 @@ class Configuration:
     def _take(self, cfg: Any, before: Any) -> None:
         """Let the arbiter run with `cfg`. A scaled pool keeps its size, unless `cfg` has another than `before`."""
         arbiter = self._arbiter
-        wanted = arbiter.loop.pool.wanted
         arbiter.setup(arbiter.app)
         arbiter.log.reopen_files()
         arbiter.loop.pool.adopt(self.rules())
         if cfg.workers != before.workers:
             arbiter.loop.pool.scale(cfg.workers)
-        elif cfg.workers != wanted:
-            arbiter.resized(wanted)  # gunicorn has just taken the number of the start
+        if cfg.workers != (wanted := arbiter.loop.pool.wanted):
+            arbiter.resized(wanted)  # gunicorn has just taken the number of its configuration
 
     @staticmethod
     def _put_back_environment(cfg: Any) -> None:

@@ -5,8 +5,11 @@ Only with gunicorn's `preload_app`; without it there is none, and everything her
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launcher.limits.footprint import counted
 from launcher.scoreboard import Slot
 from launcher.serving.evidence import Evidence
 from launcher.serving.gunicorn.template import Template, TemplateFailedError, become_subreaper
@@ -59,6 +62,13 @@ class Templates:
         except (TimeoutError, ConnectionError):
             self._current = self._end(self._current)
             raise
+
+    def size_bytes(self) -> int:
+        """Return how large the one in use is, shared with its workers or not; 0 when there is none."""
+        pid = None if self._current is None else self._current.pid
+        with contextlib.suppress(OSError, ValueError, IndexError):  # it has ended, or there is no /proc
+            return counted(Path(f"/proc/{pid}"))[0] if pid else 0
+        return 0
 
     def prepare(self) -> None:
         """A reload begins: import anew beside what is there. Raises TemplateFailedError, OSError."""

@@ -11,15 +11,15 @@ from typing import Any
 
 from launcher.channel import Channel
 from launcher.errors import ExitCode
-from launcher.serving.pool.decisions import MOST_WORKERS, Pool
-from launcher.serving.pool.rolling import Answer
+from launcher.serving.pool.decisions import Pool
+from launcher.serving.pool.wanted import MOST_WORKERS, Answer
 
 
 def hear(pool: Pool, channel: Channel) -> None:
     """Carry out everything that has been asked, and hear what has become of reports."""
     for message in channel.receive():
         if "ask" in message:
-            _carry_out(pool, message, _answer_to(channel, message.get("id")))
+            carry_out(pool, message, _answer_to(channel, message.get("id")))
         else:
             pool.voice.hear(message)
 
@@ -31,7 +31,8 @@ def _answer_to(channel: Channel, number: object) -> Answer:
     return answer
 
 
-def _carry_out(pool: Pool, message: Mapping[str, Any], answer: Answer) -> None:
+def carry_out(pool: Pool, message: Mapping[str, Any], answer: Answer) -> None:
+    """Do one thing that was asked for; `answer` is called with (exit code, reason) when its outcome is known."""
     match message:
         case {"ask": "reload"}:
             pool.reload(answer)
@@ -44,5 +45,19 @@ def _carry_out(pool: Pool, message: Mapping[str, Any], answer: Answer) -> None:
         case {"ask": "stop"}:
             pool.stop("asked", quick=bool(message.get("quick")))
             answer(ExitCode.OK, "")
+        case _:
+            _carry_out_for_memory(pool, message, answer)
+
+
+def _carry_out_for_memory(pool: Pool, message: Mapping[str, Any], answer: Answer) -> None:
+    """Do what the monitor asks for by itself, when it has seen how much there is of it."""
+    because = str(message.get("because", "asked"))
+    match message:
+        case {"ask": "shrink", "workers": int(workers), "pid": int() | None as pid}:
+            pool.size.shrink(pool, workers, pid, because, answer)
+        case {"ask": "grow_back"}:
+            pool.size.grow_back(pool, because, answer)
+        case {"ask": "remeasure"}:
+            pool.remeasure(because, answer)
         case _:
             answer(ExitCode.USAGE, f"nothing that can be asked: {dict(message)}")

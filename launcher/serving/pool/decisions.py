@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from launcher.errors import ExitCode, LauncherError
 from launcher.scoreboard import SLOTS, Board, BoardState, Stage
@@ -23,13 +23,14 @@ from launcher.serving.pool.members import Intent, Member, Members
 from launcher.serving.pool.obituaries import Obituaries
 from launcher.serving.pool.pilot import Pilot
 from launcher.serving.pool.restarts import Restarts
-from launcher.serving.pool.rolling import Answer, Rolling
+from launcher.serving.pool.rolling import Rolling
+from launcher.serving.pool.space import Space
 from launcher.serving.pool.stopping import Stopping, kind_of
 from launcher.serving.pool.voice import Voice
+from launcher.serving.pool.wanted import Answer, Wanted
 from launcher.serving.rules import Rules
 from launcher.serving.workers.haste import Asked
 
-MOST_WORKERS = SLOTS // 2  # each has room for its replacement beside it
 _BUSY_S, _IDLE_S = 0.05, 1.0  # between two turns of the loop
 _LIFETIME_JITTER = 0.1  # of the longest life: workers that started together are not replaced together
 
@@ -52,7 +53,7 @@ class Pool:
     ) -> None:
         """Begin without workers; `step` starts them."""
         self.rules, self.board, self.hands, self.voice = rules, board, hands, voice
-        self.wanted = rules.workers
+        self.size = Wanted(rules.workers)
         self.generation = 1
         self.members = Members()
         self.restarts = Restarts(first=rules.workers, intensity=rules.intensity(rules.workers))
@@ -66,8 +67,13 @@ class Pool:
         self._pause = _BUSY_S
         self.obituaries = Obituaries(voice)
         self.inquests = Inquests(self.obituaries, Killings(oom, lambda: self.members))
-        self._waiting: list[tuple[int, Answer]] = []
         self.pilot: Pilot | None = None
+        self.space: Space | None = None
+
+    @property
+    def wanted(self) -> int:
+        """How many workers there are to be."""
+        return self.size.number
 
     # What the loop does.
 
@@ -122,34 +128,29 @@ class Pool:
 
     def scale(self, wanted: int, answer: Answer = no_answer) -> None:
         """Have so many workers, at least one, as somebody wants it; `answer` is called when so many are ready."""
-        wanted = min(max(1, wanted), MOST_WORKERS)
-        if self.stopping is not None:
-            answer(ExitCode.BUG, "the pool stops")
-            return
-        if self.pilot is not None:
-            self.pilot.dismiss()
-        if wanted != self.wanted:
-            self.resize(wanted)
-            self.voice.say("launcher.pool_resized", wanted=wanted)
-        self._waiting.append((wanted, answer))
+        self.size.scale(self, wanted, answer)
 
-    def resize(self, wanted: int) -> None:
-        """Have so many workers, at least one."""
-        wanted = min(max(1, wanted), MOST_WORKERS)
-        if wanted != self.wanted:
-            self.wanted = wanted
-            self._size_changed()
-            self.hands.resized(wanted)
+    def resize(self, wanted: int, first_to_leave: Sequence[int] = ()) -> None:
+        """Have so many workers, at least one, as the pilot has found; `first_to_leave`: pids, before others."""
+        self.size.first_to_leave, self.size.given_up = list(first_to_leave), 0
+        self.size.resize(self, wanted)
 
     def adopt(self, rules: Rules) -> None:
         """Go by other rules from now on; their number of workers is `scale`'s to take."""
         self.rules = self.hangs.rules = rules
-        self._size_changed()
+        self.size_changed()
 
-    def _size_changed(self) -> None:
+    def size_changed(self) -> None:
         """Go by the larger of both: more workers have more deaths, and fewer than were begun with prove nothing new."""
         self.restarts.first = max(self.rules.workers, self.wanted)
         self.restarts.intensity = self.rules.intensity(self.restarts.first)
+
+    def remeasure(self, because: str, answer: Answer) -> None:
+        """Have as many workers as fit by what they take now, unless somebody has said how many."""
+        if self.pilot is not None:
+            self.pilot.remeasure(self, because, answer)
+        else:
+            answer(ExitCode.USAGE, "the number of workers was said by somebody")
 
     def recycle(self, pid: int, because: str, answer: Answer = no_answer) -> None:
         """Replace one worker, its replacement ready first."""
@@ -169,6 +170,10 @@ class Pool:
         self.voice.say("launcher.pool_draining", because=because, delay_s=delay)
         asked = Asked(kind_of(because), self.now)
         self._begin_to_stop(Stopping(until=self.now + delay, quick=quick, asked=asked))
+
+    def lacking_for_one(self) -> str:
+        """Return why one more worker would not fit beside these; empty: it does."""
+        return "" if self.space is None else self.space.lacking_for_one(self)
 
     def may_start(self) -> bool:
         """Tell whether a worker may be started now."""
@@ -259,20 +264,22 @@ class Pool:
         missing = self.wanted + self.rolling.surplus(self.members) - len(self.members.active)
         # A start that hung is a failure when it is reaped: until then its successor would start without the pause.
         dying = sum(member.intent is Intent.BOOT_HANG for member in self.members)
-        while missing > dying and len(self.members) <= self.wanted and self.may_start() and self.can_start():
+        while missing > dying and self.may_overlap() and self.may_start() and self.can_start():
             if self.start_worker() is None:
                 break
             missing -= 1
         if missing < 0 and not self.members.booting:
-            self.ask_to_leave(self.members.serving[0], Intent.SCALE)
+            self.size.let_go(self)
+
+    def may_overlap(self) -> bool:
+        """Tell whether one may be started beside those that are there, those that leave among them."""
+        there = len(self.members)
+        return there < self.wanted or (there == self.wanted and not self.lacking_for_one())
 
     def _publish(self) -> None:
         self.board.heartbeat, self.board.wanted, self.board.generation = self.now, self.wanted, self.generation
         ready = len(self.members.serving)
-        done = [one for one in self._waiting if one[0] != self.wanted or (ready == one[0] == len(self.members))]
-        self._waiting = [one for one in self._waiting if one not in done]
-        for wanted, answer in done:
-            answer(*((ExitCode.OK, "") if wanted == self.wanted else (ExitCode.BUG, "another number was asked for")))
+        self.size.answer(ready, len(self.members))
 
     def _next_pause(self) -> float:
         if (
@@ -283,9 +290,9 @@ class Pool:
         ):
             return _BUSY_S
         short = len(self.members.active) < self.wanted
-        if (short or self.rolling.busy or self._waiting) and self.restarts.resumes_at > self.now:
+        if (short or self.rolling.busy or self.size.is_waited_for) and self.restarts.resumes_at > self.now:
             return min(_IDLE_S, max(_BUSY_S, self.restarts.resumes_at - self.now))
-        return _BUSY_S if short or self.rolling.busy or self._waiting else _IDLE_S
+        return _BUSY_S if short or self.rolling.busy or self.size.is_waited_for else _IDLE_S
 
     def _begin_to_stop(self, stopping: Stopping) -> None:
         self.stopping = stopping

@@ -37,3 +37,6 @@ class Hands(Protocol):
 
     def resized(self, wanted: int) -> None:
         """Another number of workers is wanted."""
+
+    def copy_bytes(self) -> int:
+        """Return how many bytes a reload takes beside the workers, while it holds the application twice."""

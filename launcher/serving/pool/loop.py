@@ -14,6 +14,7 @@ from pathlib import Path
 from launcher.growth import Growth
 from launcher.limits.footprint import read_footprint
 from launcher.limits.oom import OomReader
+from launcher.limits.room import RoomReader
 from launcher.limits.usage import UsageReader
 from launcher.log import log
 from launcher.notify import Notifier
@@ -27,7 +28,9 @@ from launcher.serving.pool.asks import hear
 from launcher.serving.pool.decisions import Pool
 from launcher.serving.pool.hands import Hands
 from launcher.serving.pool.killings import OomCounter
-from launcher.serving.pool.pilot import Pilot, Readers
+from launcher.serving.pool.looks import Readers
+from launcher.serving.pool.pilot import Pilot
+from launcher.serving.pool.space import Space
 from launcher.serving.pool.voice import Voice
 from launcher.serving.procfs import children
 from launcher.serving.rules import Rules
@@ -152,8 +155,10 @@ def make_loop(crossed: Crossed, rules: Rules, hands: Hands, certificates: Sequen
     oom = OomCounter(OomReader())
     voice = Voice(monitor.channel, incidents)
     pool = Pool(rules, monitor.board, hands, voice, oom)
+    room = RoomReader()
+    pool.space = Space(room, _own_bytes, rules.usable_bytes, rules.may_overcommit)
     if rules.growth is not None:
-        pool.pilot = _pilot(rules.growth, pool, monitor)
+        pool.pilot = _pilot(rules.growth, pool, monitor, room)
     if oom.now.group:
         voice.warn("launcher.oom_group_set", because="one kill for memory takes the server and all its workers at once")
     if metrics := metrics_files.metrics_folder():
@@ -169,7 +174,12 @@ def make_loop(crossed: Crossed, rules: Rules, hands: Hands, certificates: Sequen
     )
 
 
-def _pilot(growth: Growth, pool: Pool, monitor: KeptMonitor) -> Pilot:
+def _own_bytes(pid: int) -> int | None:
+    found = read_footprint(pid)
+    return None if found is None else found.own_bytes
+
+
+def _pilot(growth: Growth, pool: Pool, monitor: KeptMonitor, room: RoomReader) -> Pilot:
     usage = UsageReader()
 
     def others() -> list[int]:
@@ -182,4 +192,4 @@ def _pilot(growth: Growth, pool: Pool, monitor: KeptMonitor) -> Pilot:
         found = usage() if growth.is_limited else None  # without a limit it is the whole machine's
         return found.shmem_bytes if found is not None else 0
 
-    return Pilot(growth, Readers(read_footprint, others, shmem_bytes))
+    return Pilot(growth, Readers(read_footprint, others, shmem_bytes, room))

@@ -10,60 +10,28 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.budget import Measured, fitting
+from launcher.errors import ExitCode
 from launcher.growth import Growth
-from launcher.limits.footprint import Footprint
 from launcher.log import log
 from launcher.remembered import keep
-from launcher.serving.pool.members import Member
+from launcher.serving.pool.looks import Look, Milestone, Readers, calm, settled_at
 from launcher.serving.pool.sizes import allowed_bytes, as_measured, line
+from launcher.serving.pool.wanted import Answer
+from launcher.units import human_bytes
 
 if TYPE_CHECKING:
     from launcher.serving.pool.decisions import Pool
 
-# Of a worker. What it is measured at before is worth little: 3 to 33 % less than after 200 requests (evidence A3).
-WARM_REQUESTS = 50
-# Since the oldest was started, since the youngest became ready: with more, a small pool would be there too late.
-_AGE_S, _SETTLED_S = 0.4, 0.25
 _PAUSE_S = 0.01  # between two readings: signals are obeyed meanwhile
+_SHMEM_EVERY_S = 5.0
+_SHMEM_BYTES = 4 << 20  # less is no reason to work out the sum again
 _BLIND = 3  # readings of living workers that told nothing, after which none is expected to
-
-
-class Milestone(IntEnum):
-    """What is waited for before all are measured again."""
-
-    READY = 0
-    WARM = 1  # one has had requests
-    ALL_WARM = 2
-    DONE = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Readers:
-    """What there is to be seen.
-
-    footprint: of a process; None: it is gone. others: the pool's processes that are no workers.
-    shmem_bytes: what lies in shared memory and counts against the limit.
-    """
-
-    footprint: Callable[[int], Footprint | None]
-    others: Callable[[], Iterable[int]]
-    shmem_bytes: Callable[[], int]
-
-
-@dataclass(slots=True)
-class Look:
-    """One measurement under way. left: pids that are still to be read."""
-
-    workers: list[Member]
-    left: list[int]
-    seen: dict[int, Footprint] = field(default_factory=dict)
 
 
 def _utc() -> dt.datetime:
@@ -75,6 +43,7 @@ class Pilot:
     """The one who knows how many fit.
 
     measured: what it goes by. dismissed: somebody else has said a number, and from then on it is only measured.
+    most: so many there may be at present; less than `growth` says after a kill for memory, or while there is no room.
     """
 
     growth: Growth
@@ -83,20 +52,22 @@ class Pilot:
     measured: Measured | None = None
     milestone: Milestone = Milestone.READY
     dismissed: bool = False
+    most: int = 0
     _first: bool = False  # nobody has measured this application before: what is seen at first decides
     _batch: bool = False  # workers were added, and nobody has looked at them yet
     _before: int = 1  # how many there were before them
-    _most: int = 0
     _look: Look | None = None
     _generation: int = 1
     _blind: int = 0
     _kept: Measured | None = None  # what the next start would find
     _unkept: bool = False  # said already that nothing is remembered
+    _asked: list[tuple[str, Answer]] = field(default_factory=list)  # why all are to be measured again, and who asks
+    _shmem_at: float = 0.0  # when it is looked again what lies in shared memory
 
     def __post_init__(self) -> None:
         """Begin with what was remembered, if anything was."""
         self.measured = self._kept = self.growth.measured
-        self._first, self._most = self.growth.is_pilot, self.growth.most_workers
+        self._first, self.most = self.growth.is_pilot, self.growth.most_workers
 
     def step(self, pool: Pool) -> None:
         """Do what can be done now."""
@@ -104,9 +75,11 @@ class Pilot:
             self._generation = pool.generation
             self._first = self._first and (self._batch or self.milestone is Milestone.READY)  # it has no size to keep
             self.measured, self.milestone, self._batch = None, Milestone.READY, False
-            self._most = self.growth.most_workers
+            self._look_at_limit()
+            self.most = self.growth.most_workers
         if not self._is_due(pool):
             self._look = None
+            self._look_at_shmem(pool)
             return
         if self._look is None:
             workers = pool.members.serving
@@ -117,41 +90,53 @@ class Pilot:
         """Return in how many seconds there is something to do; for traffic it is looked now and then."""
         if self._look is not None:
             return _PAUSE_S
-        if not _calm(pool) or (self.milestone is not Milestone.READY and not self._batch):
+        if not calm(pool) or (self.milestone is not Milestone.READY and not self._batch):
             return float("inf")
-        return max(_PAUSE_S, _settled_at(pool) - pool.now)
+        return max(_PAUSE_S, settled_at(pool) - pool.now)
 
     def dismiss(self) -> None:
         """Somebody has said how many there are to be."""
         self.dismissed = True
+
+    def remeasure(self, pool: Pool, because: str, answer: Answer) -> None:
+        """Measure all again, and have as many as then fit; `answer` is called when that is known."""
+        if self.dismissed or pool.stopping is not None:
+            answer(ExitCode.USAGE, "the number of workers is not the pool's to find")
+        else:
+            self._asked.append((because, answer))
+
+    def _look_at_limit(self) -> None:
+        """A reload begins anew: below the limit as it is now."""
+        room, growth = self.readers.room(), self.growth
+        if room is not None and room.is_limited is growth.is_limited and room.limit_bytes != growth.limit_bytes:
+            self.growth = growth.with_limit(room.limit_bytes, room.limit_source)
+
+    def _look_at_shmem(self, pool: Pool) -> None:
+        """Have as many as fit beside what lies in shared memory now: files there are no worker's, and stay."""
+        found = self.measured
+        if found is None or self.milestone is Milestone.READY or pool.now < self._shmem_at or not calm(pool):
+            return
+        self._shmem_at = pool.now + _SHMEM_EVERY_S
+        if abs((now := self.readers.shmem_bytes()) - found.shmem_bytes) >= _SHMEM_BYTES:
+            self.measured = dataclasses.replace(found, shmem_bytes=now)
+            self._size(pool, self.measured, f"{human_bytes(now)} lie in shared memory (/dev/shm, tmpfs): ")
 
     def killed_for_memory(self, pool: Pool) -> None:
         """The kernel has killed a worker. Until all were measured after traffic that is the answer to any sum."""
         if self.dismissed or (self.milestone is Milestone.DONE and not self._batch) or pool.wanted == 1:
             return
         before = pool.wanted
-        self._most = self._before if self._batch else before // 2
+        self.most = self._before if self._batch else before // 2
         self._batch = False
-        pool.resize(self._most)
+        pool.resize(self.most)
         because = "the kernel killed a worker for memory when there were more"
         pool.voice.warn("launcher.pool_sized", wanted=pool.wanted, before=before, because=because)
 
     def _is_due(self, pool: Pool) -> bool:
-        if not _calm(pool) or pool.now < _settled_at(pool):
+        if not calm(pool) or pool.now < settled_at(pool):
             return False
         requests = [member.slot.requests for member in pool.members.serving]
-        match self.milestone:
-            case _ if self._batch:
-                return True
-            case Milestone.READY:
-                return True
-            case Milestone.WARM:
-                return max(requests) >= WARM_REQUESTS
-            case Milestone.ALL_WARM:
-                # The kernel may give one worker nearly all: then that one has to have had as many as all would need.
-                return min(requests) >= WARM_REQUESTS or max(requests) >= WARM_REQUESTS * len(requests)
-            case Milestone.DONE:
-                return False
+        return self._batch or bool(self._asked) or self.milestone.is_reached(requests)
 
     def _read(self, pool: Pool, look: Look) -> None:
         """Read the next process; after the last one, draw the conclusions."""
@@ -171,6 +156,9 @@ class Pilot:
         if self._blind < _BLIND:
             return
         self.milestone, self._batch = Milestone.DONE, False
+        for _, answer in self._asked:
+            answer(ExitCode.USAGE, "the memory of the workers cannot be read")
+        self._asked.clear()
         if self._first and not self.dismissed and self.measured is None:
             pool.resize(self.growth.guessed_workers)
             because = "the memory of the workers cannot be read, so that the guess holds"
@@ -180,9 +168,29 @@ class Pilot:
         """Draw the conclusions from a measurement, and take the next milestone into view."""
         self._blind = 0
         found = self._found(look)
-        before, warm = self.measured, not self._batch and self.milestone > Milestone.READY
+        asked, self._asked = self._asked, []
+        before = self.measured
+        warm = bool(asked) or (not self._batch and self.milestone > Milestone.READY)
         held = before is not None and found.worker_bytes <= allowed_bytes(before)
-        largest = max(look.workers, key=lambda member: look.seen[member.pid].own_bytes)
+        self._say(pool, look, found)
+        if before is not None and held and not warm:  # as foreseen, by what is worth more than a look before traffic
+            found = dataclasses.replace(before, shmem_bytes=found.shmem_bytes)
+        self.measured = found
+        surprised = before is not None and not held
+        why = "the workers have become larger than was foreseen: " if surprised else ""
+        why = "".join(f"{because}: " for because, _ in asked[:1]) or why
+        first_to_leave = [member.pid for member in look.largest_first] if surprised else []
+        is_first_sight = self.milestone is Milestone.READY and not self._batch
+        if is_first_sight or not (self._batch or asked):
+            self.milestone = self.milestone.next
+        self._size(pool, found, why, first_to_leave, is_first_sight=is_first_sight)
+        if not self._batch:
+            self._remember(found)
+        for _, answer in asked:
+            answer(ExitCode.OK, "")
+
+    def _say(self, pool: Pool, look: Look, found: Measured) -> None:
+        largest = look.largest_first[0]
         pool.voice.say(
             "launcher.worker_measured",
             pid=largest.pid,
@@ -194,47 +202,44 @@ class Pilot:
             is_exact=all(one.is_exact for one in look.seen.values()),
             provisional=found.provisional,
         )
-        if before is not None and held and not warm:  # as foreseen, by what is worth more than a look before traffic
-            found = dataclasses.replace(before, shmem_bytes=found.shmem_bytes)
-        self.measured = found
-        self._size(pool, found, surprised=before is not None and not held)
-        if not self._batch:
-            self._remember(found)
 
     def _found(self, look: Look) -> Measured:
-        workers = [look.seen[member.pid] for member in look.workers]
-        pids = {member.pid for member in look.workers}
-        others = [footprint for pid, footprint in look.seen.items() if pid not in pids]
+        workers, others = look.parts()
         provisional = self.milestone < Milestone.ALL_WARM
         found = as_measured(workers, others, self.readers.shmem_bytes(), provisional=provisional)
         if self.measured is None:
             return found
         return dataclasses.replace(found, peak_bytes=max(found.peak_bytes, self.measured.peak_bytes))
 
-    def _size(self, pool: Pool, found: Measured, *, surprised: bool) -> None:
+    def _size(
+        self,
+        pool: Pool,
+        found: Measured,
+        why: str,
+        first_to_leave: Sequence[int] = (),
+        *,
+        is_first_sight: bool = False,
+    ) -> None:
         """Have as many as fit. Before traffic there are made more only of what nobody has measured before."""
-        growth, first_sight = self.growth, self.milestone is Milestone.READY and not self._batch
+        growth = self.growth
         fits = fitting(found, growth.usable_bytes, preload=growth.preload)
-        wanted = min(self._most, max(1, fits))
-        if first_sight and not self._first:
+        wanted = min(self.most, max(1, fits))
+        if is_first_sight and not self._first:
             wanted = min(wanted, pool.wanted)
         if not fits:
             pool.voice.warn("launcher.budget_doubtful", because=f"not one worker fits: {line(growth, found)}")
-        if not self._batch:
-            self.milestone = Milestone(min(self.milestone + 1, Milestone.DONE))
         self._batch = False
-        if self.dismissed or (wanted == pool.wanted and not first_sight):
+        if self.dismissed or (wanted == pool.wanted and not is_first_sight):
             return
         before = self._before = pool.wanted
-        pool.resize(min(wanted, before * 2))
+        pool.resize(min(wanted, before * 2), first_to_leave)
         self._batch = pool.wanted > before
-        because = _because(fits, self._most, surprised=surprised)
         pool.voice.say(
             "launcher.pool_sized",
             wanted=pool.wanted,
             before=before,
             fits=fits,
-            because=because,
+            because=why + _because(fits, self.most),
             provisional=found.provisional,
             sum=line(growth, found),
         )
@@ -253,22 +258,7 @@ class Pilot:
                 log.info("launcher.measurement_not_kept", path=self.growth.remember, because=str(error))
 
 
-def _because(fits: int, most: int, *, surprised: bool) -> str:
-    larger = "the workers have become larger than was foreseen: " if surprised else ""
+def _because(fits: int, most: int) -> str:
     if fits >= most:
-        return f"{larger}{fits} fit in memory, and {most} {'is' if most == 1 else 'are'} allowed"
-    return f"{larger}{fits or 'not one'} {'fits' if fits <= 1 else 'fit'} in memory, where {most} would be allowed"
-
-
-def _calm(pool: Pool) -> bool:
-    """Tell whether exactly the wanted workers are there, serve, and are to stay."""
-    serving = len(pool.members.serving)
-    return pool.stopping is None and not pool.rolling.busy and serving == pool.wanted == len(pool.members)
-
-
-def _settled_at(pool: Pool) -> float:
-    """Return when all have had a moment for what they do after they are ready. Monotonic."""
-    workers = pool.members.serving
-    oldest = min(member.started for member in workers)
-    youngest = max(member.slot.stage_since for member in workers)
-    return max(oldest + _AGE_S, youngest + _SETTLED_S)
+        return f"{fits} fit in memory, and {most} {'is' if most == 1 else 'are'} allowed"
+    return f"{fits or 'not one'} {'fits' if fits <= 1 else 'fit'} in memory, where {most} would be allowed"

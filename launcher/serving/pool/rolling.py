@@ -1,34 +1,38 @@
 """Which worker is replaced now?
 
 One at a time, its replacement ready before it goes, and gone before the next one begins: never more than N + 1
-processes. A machine of states that the server's loop steps; it never waits.
+processes. Where there is no memory for N + 1 it goes first, and connections wait for the others, or for the one that
+comes. A machine of states that the server's loop steps; it never waits.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from launcher.errors import ExitCode
 from launcher.serving.pool.members import Intent, Member, Members
+from launcher.serving.pool.wanted import Answer
 
 if TYPE_CHECKING:
     from launcher.serving.pool.decisions import Pool
 
-Answer = Callable[[int, str], None]
-
 
 @dataclass(slots=True)
 class Replacing:
-    """One replacement. `new` is None until it is started; `answer` is called with (exit code, reason) at its end."""
+    """One replacement. `new` is None until it is started; `answer` is called with (exit code, reason) at its end.
+
+    goes_first: the old one is asked to leave before the new one is started; by then `newest` was the latest worker.
+    """
 
     old: Member
     intent: Intent
     because: str
     answer: Answer
     new: Member | None = None
+    goes_first: bool = False
+    newest: int = 0
 
 
 @dataclass(slots=True)
@@ -56,8 +60,13 @@ class Rolling:
         return bool(self.current or self.queue or self.reload)
 
     def surplus(self, members: Members) -> int:
-        """Return how many workers there may be above the wanted number: a replacement, while the old one is to stay."""
+        """Return how many workers there may be above the wanted number: a replacement, while the old one is to stay.
+
+        One below it, while the old one goes first.
+        """
         one = self.current
+        if one is not None and one.goes_first:
+            return -int(one.old in members)
         return int(one is not None and one.new is not None and one.old in members and one.old.intent is None)
 
     def enqueue(self, old: Member, intent: Intent, because: str, answer: Answer) -> None:
@@ -77,6 +86,9 @@ class Rolling:
         self.reload = Reload(answer)
         self.begun += 1
         pool.restarts.end_pauses()  # whoever reloads has changed something
+        if pool.space is not None and (lacking := pool.space.lacking_for_copy(pool.hands.copy_bytes())):
+            self._fail(pool, f"there is no room for it: {lacking}; start the launcher anew instead", "")
+            return
         try:
             pool.hands.load_new()
         except Exception as error:  # noqa: BLE001 - whatever the user's configuration raises
@@ -144,17 +156,42 @@ class Rolling:
 
     def _replace(self, pool: Pool, one: Replacing) -> None:
         gone = one.old not in pool.members
-        if one.new is None:
+        if one.new is None and one.goes_first:
+            self._follow(pool, one, gone=gone)
+        elif one.new is None:
             if gone or one.old.intent is not None:
                 self._done(pool, one)  # it died meanwhile: the pool fills the gap by itself
             elif len(pool.members) <= pool.wanted and pool.may_start() and pool.can_start():
-                one.new = pool.start_worker()
+                self._begin(pool, one)
         elif one.new.ready:  # one whose old has died meanwhile still has to show that the new code works
             if gone:
                 self._done(pool, one)
             elif one.old.intent is None:
                 one.old.because = one.because
                 pool.ask_to_leave(one.old, one.intent)
+
+    def _begin(self, pool: Pool, one: Replacing) -> None:
+        """Start the new one or, where both do not fit, have the old one leave."""
+        if not (lacking := pool.lacking_for_one()):
+            one.new = pool.start_worker()
+            return
+        one.goes_first, one.newest = True, max(member.number for member in pool.members)
+        one.old.because = one.because
+        pool.voice.say("launcher.worker_drained_first", pid=one.old.pid, because=lacking)
+        pool.ask_to_leave(one.old, one.intent)
+
+    def _follow(self, pool: Pool, one: Replacing, *, gone: bool) -> None:
+        """When the old one has gone, start the new one, unless the pool has done so already or wants none any more."""
+        if not gone:
+            return
+        active = pool.members.active
+        if len(active) < pool.wanted:
+            if pool.may_overlap() and pool.may_start() and pool.can_start():
+                one.new = pool.start_worker()
+        elif (newest := active[-1]).number > one.newest:
+            one.new = newest
+        else:
+            self._done(pool, one)
 
     def _done(self, pool: Pool, one: Replacing) -> None:
         self.current = None

@@ -130,6 +130,10 @@ class Supervisor(PoolSignals, Multiprocess):
         """Let uvicorn know the number."""
         self.processes_num = wanted
 
+    def copy_bytes(self) -> int:
+        """Nothing is held but by workers."""
+        return 0
+
 
 def _wait_status(exitcode: int) -> int:
     """Return what os.waitpid would have: multiprocessing has a signal as a negative number."""

@@ -1,0 +1,260 @@
+"""Does the pool stay below its limit while workers are replaced, added and given up?
+
+Workers are played; each holds 100 MiB from its start on, until it has gone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pytest
+
+from launcher.budget import MIB
+from launcher.errors import ExitCode
+from launcher.limits.room import Room
+from launcher.limits.usage import GroupUsage
+from launcher.serving.pool.asks import carry_out
+from launcher.serving.pool.space import Space
+from launcher.serving.pool.voice import Voice
+from launcher.serving.rules import Rules
+from support.play import BOOT_S, Play, begun
+
+pytestmark = pytest.mark.race
+
+EACH, BESIDE = 100 * MIB, 40 * MIB
+ONE = EACH + EACH // 4
+
+
+class Ears(Voice):
+    """Who keeps what the pool says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[tuple[str, dict[str, Any]]] = []
+
+    def say(self, event: str, **facts: object) -> None:
+        """Keep it."""
+        self.heard.append((event, facts))
+
+    warn = say
+
+
+@dataclass
+class Scene:
+    """A played pool below a limit."""
+
+    play: Play
+    limit: int
+    usable: int | None = None
+    ears: Ears = field(default_factory=Ears)
+    answers: list[tuple[int, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.play.pool.voice = self.ears
+        self.play.pool.space = Space(self.room, lambda _: EACH, self.usable)
+
+    def room(self) -> Room:
+        """Return what is left below the limit now."""
+        held = BESIDE + len(self.play.workers) * EACH
+        return Room(self.limit, "a test", is_limited=True, usage=GroupUsage(held, 0, 0, "a test"))
+
+    def answer(self, code: int, because: str) -> None:
+        """Keep it."""
+        self.answers.append((code, because))
+
+    def ask(self, **message: object) -> None:
+        """Ask as the monitor does."""
+        carry_out(self.play.pool, message, self.answer)
+
+    def named(self, event: str) -> list[dict[str, Any]]:
+        """Return what was said under this name."""
+        return [facts for name, facts in self.ears.heard if name == f"launcher.{event}"]
+
+    def least_and_most(self, seconds: float) -> tuple[int, int]:
+        """Let time pass; return the fewest that served and the most processes there were meanwhile."""
+        self.play.most = len(self.play.workers)
+        fewest = self.play.ready
+        for _ in range(int(seconds * 10)):
+            self.play.run(0.1)
+            fewest = min(fewest, self.play.ready)
+        return fewest, self.play.most
+
+
+@pytest.fixture
+def scene() -> Iterator[Any]:
+    """Make a scene: `scene(workers, limit)`."""
+    with ExitStack() as stack:
+
+        def make(workers: int, limit: int, usable: int | None = None) -> Scene:
+            play = stack.enter_context(begun(Rules(workers=workers, graceful_timeout_s=8, restart_intensity=999)))
+            play.run(BOOT_S * 2)
+            assert play.ready == workers
+            return Scene(play, limit, usable)
+
+        yield make
+
+
+def holding(workers: int) -> int:
+    """Return what a pool of so many holds."""
+    return BESIDE + workers * EACH
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_where_both_fit_the_new_one_is_first(scene: Any, workers: int) -> None:
+    """With room for one more, a reload never has fewer serving than before, and one process more at most."""
+    played = scene(workers, holding(workers) + ONE)
+    played.play.pool.reload(played.answer)
+    fewest, most = played.least_and_most(60)
+
+    assert played.answers == [(0, "")]
+    assert (fewest, most) == (workers, workers + 1)
+    assert {member.generation for member in played.play.pool.members} == {2}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_where_both_do_not_fit_the_old_one_goes_first(scene: Any, workers: int) -> None:
+    """With room for less than one more, a reload never has a process more than before, and one serving fewer."""
+    played = scene(workers, holding(workers) + ONE - MIB)
+    played.play.pool.reload(played.answer)
+    fewest, most = played.least_and_most(60)
+    said = played.named("worker_drained_first")
+
+    assert played.answers == [(0, "")]
+    assert (fewest, most) == (workers - 1, workers)
+    assert {member.generation for member in played.play.pool.members} == {2}
+    assert workers == len(said) == played.named("pool_reloaded")[0]["replaced"]
+    assert said[0]["because"].startswith("another worker would take 125 MiB, and 124 MiB of ")
+
+
+def test_a_recycled_worker_goes_first_too(scene: Any) -> None:
+    """Its answer comes when its successor is ready, and the log says who that is."""
+    played = scene(2, holding(2))
+    played.play.pool.recycle(101, "asked", played.answer)
+    fewest, most = played.least_and_most(30)
+
+    assert played.answers == [(0, "")]
+    assert (fewest, most, played.play.ready) == (1, 2, 2)
+    assert played.named("worker_recycled") == [{"pid": 101, "because": "asked", "by": 103}]
+
+
+def test_new_code_that_cannot_boot_ends_a_reload_that_drains_first(scene: Any) -> None:
+    """One worker was given for it; the others still serve, and the answer says that it failed."""
+    played = scene(3, holding(3))
+    played.play.boots = False
+    played.play.pool.reload(played.answer)
+    played.play.run(60)
+
+    assert [code for code, _ in played.answers] == [ExitCode.NEVER_READY]
+    assert (played.play.ready, played.play.pool.outcome) == (2, None)
+
+
+def test_a_second_copy_that_does_not_fit_is_refused(scene: Any) -> None:
+    """With --preload the new application is imported beside the old one: where that does not fit nothing is begun."""
+    played = scene(2, holding(2) + 150 * MIB)
+    played.play.copy = 151 * MIB
+    played.play.pool.reload(played.answer)
+    played.play.run(10)
+
+    ((code, because),) = played.answers
+    assert code == ExitCode.NEVER_READY
+    assert "there is no room for it: a second copy of the application would take 151 MiB" in because
+    assert played.play.started == 2
+
+
+def test_scaling_up_stays_inside_the_budget(scene: Any) -> None:
+    """As many as fit are added; one more is refused, by the part of the limit that may be used, and nothing changes."""
+    played = scene(2, holding(10), holding(2) + 2 * ONE)
+    played.play.pool.scale(5, played.answer)
+    played.play.run(10)
+    refused, kept = played.answers.pop(), played.play.ready
+    played.play.pool.scale(4, played.answer)
+    played.play.run(10)
+
+    assert refused[0] == ExitCode.NO_WORKER_FITS
+    assert refused[1].startswith("3 more workers would take 375 MiB, and 250 MiB of 1")
+    assert refused[1].endswith("there are still 2")
+    assert (kept, played.play.ready, played.answers) == (2, 4, [(0, "")])
+    assert [facts["wanted"] for facts in played.named("scale_refused")] == [5]
+
+
+def test_a_worker_is_given_up_and_taken_back(scene: Any) -> None:
+    """The one that was named goes; it is taken back once and not twice."""
+    played = scene(3, holding(3))
+    played.ask(ask="shrink", workers=2, pid=102, because="pressed")
+    played.play.run(10)
+    left = set(played.play.workers)
+    for _ in range(2):
+        played.ask(ask="grow_back", because="there is room")
+        played.play.run(10)
+
+    assert left == {101, 103}
+    assert [code for code, _ in played.answers] == [0, 0, ExitCode.USAGE]
+    assert played.play.ready == 3
+    assert (played.named("pool_shrunk"), played.named("pool_grown_back")) == (
+        [{"wanted": 2, "before": 3, "because": "pressed"}],
+        [{"wanted": 3, "before": 2, "because": "there is room"}],
+    )
+
+
+@pytest.mark.parametrize("wanted", [0, 3, 4, -1])
+def test_what_is_no_shrinking_is_refused(scene: Any, wanted: int) -> None:
+    """A pool is never made empty, nor larger, for want of memory."""
+    played = scene(3, holding(3))
+    played.ask(ask="shrink", workers=wanted, pid=None, because="pressed")
+    played.play.run(5)
+
+    assert [code for code, _ in played.answers] == [ExitCode.USAGE]
+    assert played.play.ready == 3
+
+
+def test_whoever_scales_has_the_last_word(scene: Any) -> None:
+    """What was given up before is forgotten."""
+    played = scene(3, holding(9))
+    played.ask(ask="shrink", workers=1, pid=None, because="pressed")
+    played.play.run(10)
+    played.play.pool.scale(2, played.answer)
+    played.play.run(10)
+    played.ask(ask="grow_back", because="there is room")
+    played.play.run(10)
+
+    assert [code for code, _ in played.answers] == [0, 0, ExitCode.USAGE]
+    assert played.play.ready == 2
+
+
+def misfortune(played: Scene, chance: random.Random) -> None:
+    """Do one of what may happen to a pool."""
+    pool, play = played.play.pool, played.play
+    happens = [
+        partial(pool.reload, played.answer),
+        partial(pool.recycle, max(play.workers), "asked", played.answer),
+        partial(played.ask, ask="shrink", workers=pool.wanted - 1, pid=None, because="?"),
+        partial(played.ask, ask="grow_back", because="?"),
+        partial(pool.scale, pool.wanted + 1, played.answer),
+        *(partial(play.kill, member.pid) for member in pool.members.serving[:1]),
+    ]
+    chance.choice(happens)()
+
+
+def test_never_above_the_limit_whatever_is_asked(scene: Any) -> None:
+    """Reloads, recycles, deaths, shrinking and growing in any order: at no moment is there a process too many."""
+    seed = random.randrange(1 << 32)  # noqa: S311 - no secret
+    print("seed", seed)  # noqa: T201 - to play it again
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    for _ in range(20):
+        workers = chance.randint(1, 4)
+        played: Scene = scene(workers, holding(workers) + chance.choice([0, ONE - 1, ONE]))
+        play = played.play
+        play.most = 0
+        for _ in range(12):
+            if play.workers:
+                misfortune(played, chance)
+            play.run(chance.choice([0.1, 1, 4]))
+        play.run(120)
+
+        assert holding(play.most) <= played.limit
+        assert (play.pool.outcome, play.ready) == (None, play.pool.wanted)
