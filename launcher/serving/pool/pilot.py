@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from launcher.serving.pool.decisions import Pool
 
 _PAUSE_S = 0.01  # between two readings: signals are obeyed meanwhile
-_SHMEM_EVERY_S = 5.0
+_SHMEM_EVERY_S = 2.0
 _SHMEM_BYTES = 4 << 20  # less is no reason to work out the sum again
 _BLIND = 3  # readings of living workers that told nothing, after which none is expected to
 
