@@ -87,7 +87,7 @@ def test_a_pool_grows_to_what_fits_and_begins_there_the_next_time(
     cold.ready(2)
     cold.seen("worker_measured", workers=2)
     assert cold.end() == 0
-    kept = json.loads((folder / ".launcher" / "memory.json").read_text())
+    (kept,) = json.loads((folder / ".launcher" / "memory.json").read_text())["measured"].values()
     assert 1 <= kept["worker_bytes"] / 1e6 <= 100
     warm = begin(launch, folder, server, *TWO)
     warm.ready(2)

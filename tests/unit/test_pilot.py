@@ -447,6 +447,17 @@ def test_it_is_remembered_for_the_next_start(stack: ExitStack, tmp_path: Path) -
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_several_applications_in_one_folder_are_remembered(tmp_path: Path) -> None:
+    """Sixteen of them, the latest; one that is measured again is the latest."""
+    path = tmp_path / "memory.json"
+    for number in [*range(16), 0, 16, 17]:
+        keep(path, str(number), replace(KNOWN, worker_bytes=(number + 1) * MIB), NOON)
+    found = {number for number in range(18) if recall(path, str(number)) is not None}
+
+    assert found == set(range(18)) - {1, 2}
+    assert recall(path, "17") == replace(KNOWN, worker_bytes=18 * MIB, source="measured 2026-11-22 by an earlier start")
+
+
 def test_what_cannot_be_kept_is_no_reason_to_fail(stack: ExitStack, tmp_path: Path) -> None:
     """A file where the folder would be: the pool grows all the same."""
     (tmp_path / ".launcher").touch()
@@ -458,12 +469,10 @@ def test_what_cannot_be_kept_is_no_reason_to_fail(stack: ExitStack, tmp_path: Pa
 @pytest.mark.parametrize(
     "change",
     [
-        {"schema": 2},
         {"worker_bytes": 0},
         {"worker_bytes": "much"},
         {"at": "some day"},
         {"peak_bytes": -1},
-        {"key": 7},
         {"shared_bytes": float("inf")},
     ],
 )
@@ -471,12 +480,26 @@ def test_a_file_that_makes_no_sense_is_none(tmp_path: Path, change: dict[str, ob
     """It is a hint: whatever is wrong with it, the next start is a cold one."""
     path = tmp_path / "memory.json"
     keep(path, "a", KNOWN, NOON)
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"measured": {"a": content["measured"]["a"] | change}}))
 
     assert recall(path, "a") is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", "7", "{", '{"schema": 1}', "[" * 50_000, "x" * 70_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "7",
+        "{",
+        '{"schema": 2}',
+        '{"schema": 2, "measured": {"a": 7}}',
+        '{"schema": 1, "measured": {}}',
+        "[" * 50_000,
+        "x" * 70_000,
+    ],
+)
 def test_a_file_that_is_no_such_file_is_none(tmp_path: Path, text: str) -> None:
     """Half a file, another one's, an empty one."""
     path = tmp_path / "memory.json"
