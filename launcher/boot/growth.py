@@ -50,7 +50,7 @@ def may_measure(system: str = sys.platform, proc: Path = Path("/proc/self/statm"
 
 def sized(asked: Asked, guess: Budget, can_measure: Callable[[], bool] = may_measure) -> tuple[Budget, Growth | None]:
     """Return the sum that holds, and how the pool may grow; None: `guess` is what there is."""
-    most = _most_workers(asked) if _is_free(asked.settings.pool) and can_measure() else None
+    most = _most_workers(asked) if is_free(asked.settings.pool) and can_measure() else None
     if most is None:
         return guess, None
     growth, measured = _remembering(asked, _growth(asked, guess, most))
@@ -66,7 +66,7 @@ def sized(asked: Asked, guess: Budget, can_measure: Callable[[], bool] = may_mea
 
 def sized_before(asked: Asked, can_measure: Callable[[], bool] = may_measure) -> tuple[Budget, Growth] | None:
     """Return the same where no worker of a guessed size fits; None: none was measured, or that does not fit either."""
-    most = _most_workers(asked) if _is_free(asked.settings.pool) and can_measure() else None
+    most = _most_workers(asked) if is_free(asked.settings.pool) and can_measure() else None
     if most is None:
         return None
     growth, measured = _remembering(asked, _growth(asked, None, most))
@@ -97,7 +97,7 @@ def _remembering(asked: Asked, growth: Growth) -> tuple[Growth, Measured | None]
     return dataclasses.replace(growth, remember=str(path), key=key), recall(path, key)
 
 
-def _is_free(pool: PoolSettings) -> bool:
+def is_free(pool: PoolSettings) -> bool:
     """Tell whether nobody has said how many, or how large."""
     return not (pool.workers or pool.worker_memory_estimate or pool.reload or pool.plain)
 
@@ -121,7 +121,7 @@ def _known(asked: Asked, measured: Measured) -> Budget | None:
 def _where(asked: Asked) -> tuple[Path, str] | None:
     """Return the file, and under which key; None: nothing is remembered."""
     settings = asked.settings
-    if asked.app is None or (release := _release(settings)) is None:
+    if not settings.remembers or asked.app is None or (release := _release(settings)) is None:
         return None
     python = f"{sys.implementation.name} {'.'.join(map(str, sys.version_info[:3]))} {os.uname().machine}"
     preload = "preload" if asked.demand.preload else "no preload"

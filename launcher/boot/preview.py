@@ -11,6 +11,7 @@ import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from launcher.boot.context import Context
 from launcher.boot.decide import decide
@@ -28,6 +29,9 @@ from launcher.servers import Listener
 from launcher.settings.topics import Settings
 from launcher.steps import Command, Due
 
+if TYPE_CHECKING:
+    from launcher.boot.trials.judged import Trial
+
 _PATIENCE_S = 3.0  # a person waits for the answer
 _IMPORT_S = 120.0  # the startup deadline of a worker (DESIGN §6)
 
@@ -42,12 +46,14 @@ class Problem:
 
 @dataclass(slots=True)
 class Preview:
-    """The plan, what each step would find, the command, and the problems."""
+    """The plan, what each step would find, the command, the problems, and what was tried out, if anything was."""
 
     plan: Plan
     steps: list[tuple[PlannedStep, Due]] = field(default_factory=list)
     argv: tuple[str, ...] = ()
     problems: list[Problem] = field(default_factory=list)
+    trials: tuple[Trial, ...] | None = None
+    doubts: tuple[str, ...] = ()  # about them
 
     def problem(self, part: str) -> LauncherError | None:
         """Return the first error of a part."""

@@ -14,8 +14,21 @@ from launcher.errors import LauncherError
     help="Tell what would happen and why; asks the database, changes nothing. Its exit code is always 0.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option(
+    "--measure",
+    is_flag=True,
+    help="Start the application, without and with --preload, ask it, measure it, stop it: its import and its lifespan "
+    "do what they do.",
+)
+@click.option("--measure-path", default="/", metavar="PATH", help="What --measure asks for. [/]")
 @launcher_options()
-def plan(as_json: bool, server_args: tuple[str, ...] = (), **given: object) -> None:  # noqa: FBT001 - click's way
+def plan(
+    as_json: bool,  # noqa: FBT001 - click's way
+    measure: bool,  # noqa: FBT001 - click's way
+    measure_path: str,
+    server_args: tuple[str, ...] = (),
+    **given: object,
+) -> None:
     """Print the plan."""
     from launcher.boot.preview import preview  # with the command
     from launcher.boot.watch import Watch
@@ -33,6 +46,11 @@ def plan(as_json: bool, server_args: tuple[str, ...] = (), **given: object) -> N
         log.configure("console", "warning")
         with (watch := Watch()).installed():
             seen = preview(settings, watch)
+            if measure:
+                from launcher.boot.trials.measure import Measuring, Words  # seldom
+
+                words = Words(given=given, server_args=server_args, path=measure_path)
+                seen.trials, seen.doubts = Measuring(seen, settings, words, watch).outcome()
     if as_json:
         _print_json(as_document(seen))
     else:

@@ -28,6 +28,7 @@ def as_document(seen: Preview) -> dict[str, object]:
         "worker_class": plan.worker_class.value,
         "workers": {"count": budget.workers, "because": budget.because} if budget else None,
         "memory": _memory(seen),
+        **_measured(seen),
         "lock": _lock(plan.lock),
         "steps": _steps(seen),
         "addresses": [address.value for address in plan.addresses],
@@ -38,7 +39,7 @@ def as_document(seen: Preview) -> dict[str, object]:
             {"name": one.name, "origin": {"kind": one.origin.kind, "where": one.origin.where}, "because": one.because}
             for one in plan.ignored
         ],
-        "warnings": [*plan.doubts, *plan.warnings],
+        "warnings": _warnings(seen),
         "problems": [_problem(one.part, one.error) for one in seen.problems],
     }
 
@@ -77,6 +78,18 @@ def _memory(seen: Preview) -> dict[str, object] | None:
     }
 
 
+def _measured(seen: Preview) -> dict[str, object]:
+    if seen.trials is None:
+        return {}
+    from launcher.cli.measured_text import as_measured  # seldom
+
+    return {"measured": as_measured(seen.trials)}
+
+
+def _warnings(seen: Preview) -> list[str]:
+    return [*seen.plan.doubts, *seen.plan.warnings, *(redact(doubt) for doubt in seen.doubts)]
+
+
 def _steps(seen: Preview) -> list[dict[str, object]]:
     answers = {planned.name: answer for planned, answer in seen.steps}
     failed = {one.part: one.error.message for one in seen.problems}
@@ -110,6 +123,10 @@ def print_preview(seen: Preview) -> None:
         show("memory", ("region", "size", "source"), budget.sum_rows())
     elif refused := seen.problem("workers"):
         show("memory", ("",), [(line,) for line in refused.detail.splitlines()])
+    if seen.trials is not None:
+        from launcher.cli.measured_text import print_measured  # seldom
+
+        print_measured(seen.trials)
     if plan.steps:
         columns = ("step", "type", "once per", "due", "because")
         show("steps", columns, [_step_row(one) for one in _steps(seen)])
@@ -136,7 +153,7 @@ def _print_rest(seen: Preview) -> None:
         show("settings", ("name", "value", "from"), given)
     if plan.ignored:
         show("ignored", ("name", "from", "because"), [(i.name, i.origin.where, i.because) for i in plan.ignored])
-    if warnings := [*plan.doubts, *plan.warnings]:
+    if warnings := _warnings(seen):
         show("warnings", ("",), [(warning,) for warning in warnings])
     if seen.problems:
         rows = [(p.part, p.error.message, p.error.cure, str(int(p.error.exit_code))) for p in seen.problems]

@@ -149,7 +149,10 @@ class HttpSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that was asked for. `origins` has one entry for every option, with its value as it is shown."""
+    """Everything that was asked for. `origins` has one entry for every option, with its value as it is shown.
+
+    remembers: False for a trial, of which later starts are to know nothing.
+    """
 
     cwd: Path
     app: AppSettings
@@ -164,3 +167,4 @@ class Settings:
     origins: Mapping[str, Sourced[object]] = field(default_factory=dict)
     ignored: tuple[Ignored, ...] = ()
     environ: Mapping[str, str] = field(default_factory=dict)  # the process's, with --env-file under it
+    remembers: bool = True

@@ -1,0 +1,1 @@
+"""What does the application take, tried out in throw-away processes?"""

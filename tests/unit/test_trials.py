@@ -1,0 +1,110 @@
+"""What follows from what a trial has told?"""
+
+from __future__ import annotations
+
+import pytest
+
+from launcher.boot.trials.asking import NO_ANSWER
+from launcher.boot.trials.judged import Terms, Trial, compared, judged
+from launcher.boot.trials.order import Order, Outcome
+from launcher.budget import MIB, Demand, Supply
+
+GROUP = Supply(
+    memory_bytes=1000 * MIB,
+    memory_source="the group",
+    memory_is_limited=True,
+    cpus=8.0,
+    cpus_source="affinity",
+    cpus_are_limited=True,
+    platform="container",
+)
+
+
+def terms(*, free: bool = True, refused: bool = False, **demand: object) -> Terms:
+    """Return what the sum is made from in a group of 1000 MiB with 8 CPUs."""
+    asked = Demand(**demand)  # type: ignore[arg-type]  # each test names its own
+    return Terms(demand=asked, supply=GROUP, free=free, refused=refused, path="/")
+
+
+def told(worker: int, shared: int, *, provisional: bool = False, answers: int = 200, kills: int = 0) -> Outcome:
+    """Return what a trial of these sizes in MiB told."""
+    sizes = {"worker_bytes": worker * MIB, "shared_bytes": shared * MIB, "peak_bytes": worker * MIB}
+    return Outcome(measured={**sizes, "provisional": provisional}, answers={"200": answers}, kills=kills)
+
+
+def test_the_sum() -> None:
+    """80 % of 1000 MiB without 72 shared, 16 of files and 12 of the monitor hold 5 of 100 MiB and a quarter."""
+    trial = judged(told(100, 72), terms(), preload=False)
+
+    assert (5, 5) == (trial.fitting, trial.workers)
+    assert (600) * MIB == trial.together_bytes
+    assert trial.note == "asked 200 times for / (200 x 200)"
+
+
+def test_preload_keeps_room_for_a_reload() -> None:
+    """172 MiB shared are taken twice, and counted once in what is held together."""
+    trial = judged(told(20, 172), terms(), preload=True)
+
+    assert (800 - 2 * 172 - 28) // 36 == trial.fitting
+    assert trial.is_safe
+    assert (200 + 8 * 20) * MIB == trial.together_bytes
+
+
+def test_what_was_said_is_started() -> None:
+    """--workers 7 and an estimate win over what was measured, for what is started and not for what fits."""
+    seven = judged(told(100, 72), terms(free=False, workers=7), preload=False)
+    sized = judged(told(100, 72), terms(free=False, worker_estimate_bytes=350 * MIB), preload=False)
+
+    assert (5, 7) == (seven.fitting, seven.workers)
+    assert seven.note.endswith("7 do not fit")
+    assert (5, 2) == (sized.fitting, sized.workers)
+
+
+def test_a_start_that_a_guess_refuses() -> None:
+    """Nothing would be started, and what to say so that it is."""
+    trial = judged(told(60, 72), terms(refused=True), preload=False)
+
+    assert 0 == trial.workers
+    assert trial.note.endswith("a start needs --worker-memory-estimate 76MiB")
+
+
+def test_what_preload_saves() -> None:
+    """The difference of what one more costs; only where both were measured."""
+    both = compared((judged(told(100, 72), terms(), preload=False), judged(told(20, 152), terms(), preload=True)))
+    one = compared((Trial(preload=False, note="no"), judged(told(20, 152), terms(), preload=True)))
+
+    assert both[1].note.startswith("safe, saves 80 MiB a worker; asked")
+    assert "saves" not in one[1].note
+
+
+@pytest.mark.parametrize(
+    ("outcome", "note"),
+    [
+        (Outcome(code=3, why="ValueError: no"), "it did not start (exit code 3): ValueError: no"),
+        (Outcome(code=-9), "it was killed for memory, probably"),
+        (Outcome(code=3, kills=2), "it was killed for memory: the kernel counts 2 in this group"),
+    ],
+)
+def test_what_told_nothing(outcome: Outcome, note: str) -> None:
+    """It is said why, and neither a number nor a word about safety is made up."""
+    trial = judged(outcome, terms(), preload=True)
+
+    assert (note, True, None, None) == (trial.note, trial.failed, trial.is_safe, trial.fitting)
+
+
+def test_little_traffic_is_said() -> None:
+    """What was measured before there were enough answers is provisional, and so is its note."""
+    outcome = Outcome(measured=told(10, 10, provisional=True).measured, answers={NO_ANSWER: 3})
+    trial = judged(outcome, terms(), preload=False)
+
+    assert trial.note == "before enough traffic: asked 3 times for / (3 x no answer)"
+
+
+def test_both_cross_as_bytes() -> None:
+    """An order and an outcome arrive as they were sent; half an outcome is none."""
+    order = Order(given={"app": "a:b"}, server_args=("--x",), server="gunicorn", preload=True, folder="/f", path="/")
+    outcome = told(10, 10)
+
+    assert order == Order.from_bytes(order.as_bytes())
+    assert outcome == Outcome.from_bytes(outcome.as_bytes())
+    assert Outcome.from_bytes(outcome.as_bytes()[:-5]) is None
