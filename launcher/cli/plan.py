@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from launcher.cli.options import LauncherCommand, launcher_options
@@ -49,6 +51,8 @@ def plan(
             if measure:
                 from launcher.boot.trials.measure import Measuring, Words  # seldom
 
+                if sys.stderr.isatty():
+                    click.echo("measuring: the application is started without and with --preload ...", err=True)
                 words = Words(given=given, server_args=server_args, path=measure_path)
                 seen.trials, seen.doubts = Measuring(seen, settings, words, watch).outcome()
     if as_json:

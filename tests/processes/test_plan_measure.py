@@ -151,13 +151,14 @@ while not pathlib.Path("seen").exists():
         words = ("--namespace", PASSWORD, "--port", port, "--workers", "3")
         launched = launch("plan", "main:app", "--json", "--measure", *words, cwd=folder, env={"DATABASE_URL": url})
         until((folder / "imported").exists, "the import", PATIENCE_S)
-        ours = {words for pid, words in processes(folder).items() if pid != launched.pid}
+        ours = {pid: words for pid, words in processes(folder).items() if pid != launched.pid}
+        killed_first = {pid for pid in ours if (Path("/proc") / str(pid) / "oom_score_adj").read_text() == "1000\n"}
         (folder / "seen").touch()
         document = ended(launched)
     apart, together = document["measured"]
 
-    assert any("launcher.serving" in words for words in ours)
-    assert [] == [words for words in ours if PASSWORD in words]
+    assert {pid for pid, words in ours.items() if "launcher.serving" in words} == killed_first != set()
+    assert [] == [words for words in ours.values() if PASSWORD in words]
     assert not (folder / "step-ran").exists()
     assert {"count": 3, "because": "--workers asks for 3"} == apart["workers"]
     assert ["404"] == list(apart["answers"])

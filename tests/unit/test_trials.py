@@ -6,8 +6,12 @@ import pytest
 
 from launcher.boot.trials.asking import NO_ANSWER
 from launcher.boot.trials.judged import Terms, Trial, compared, judged
+from launcher.boot.trials.measure import danger, little_room
 from launcher.boot.trials.order import Order, Outcome
 from launcher.budget import MIB, Demand, Supply
+from launcher.limits.oom import OomCounts
+from launcher.limits.room import Room
+from launcher.limits.usage import GroupUsage
 
 GROUP = Supply(
     memory_bytes=1000 * MIB,
@@ -108,3 +112,18 @@ def test_both_cross_as_bytes() -> None:
     assert order == Order.from_bytes(order.as_bytes())
     assert outcome == Outcome.from_bytes(outcome.as_bytes())
     assert Outcome.from_bytes(outcome.as_bytes()[:-5]) is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "held", "is_limited", "warned"),
+    [(1000, 600, True, True), (1000, 400, True, False), (300, 50, True, False), (1000, 900, False, False)],
+)
+def test_others_in_the_group(limit: int, held: int, is_limited: bool, warned: bool) -> None:  # noqa: FBT001 - a table
+    """They are warned of when they leave little; where a kill would take them, too, nothing is tried."""
+    room = Room(limit * MIB, "memory.max", is_limited, GroupUsage(held * MIB, 0, 0, "/g"))
+    said = little_room(room)
+
+    assert warned == bool(said)
+    assert warned == bool(danger(said, OomCounts(group=True)))
+    assert "" == danger(said, OomCounts(group=False))
+    assert "" == little_room(None)

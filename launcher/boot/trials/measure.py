@@ -24,8 +24,9 @@ from launcher.boot.watch import Watch
 from launcher.budget import DEFAULT_WORKER_BYTES
 from launcher.errors import NoWorkerFits, StepFailed
 from launcher.instances.runtime_places import TEMPORARY
+from launcher.limits.oom import OomCounts, read_oom
 from launcher.limits.reading import read_limits, supply
-from launcher.limits.room import RoomReader
+from launcher.limits.room import Room, RoomReader
 from launcher.origin import OriginKind
 from launcher.settings.topics import Settings
 from launcher.steps import Command
@@ -60,8 +61,9 @@ class Measuring:
 
     def outcome(self) -> tuple[tuple[Trial, ...], tuple[str, ...]]:
         """Return what each way of serving allows, and what is to be warned of. Raises Interrupted only."""
-        terms, little = self._terms(), _little_room()
-        trials = compared(tuple(self._way(terms, preload=preload) for preload in (False, True)))
+        terms, little = self._terms(), little_room(RoomReader()())
+        refusal = danger(little, read_oom())
+        trials = compared(tuple(self._way(terms, refusal, preload=preload) for preload in (False, True)))
         unsafe = self.settings.pool.preload  # else it is what was asked, and no reason to worry
         bad = [trial for trial in trials if trial.failed or (unsafe and trial.is_safe is False)]
         failed = [f"{trial.name} could not be measured: {trial.note}" for trial in bad]
@@ -76,8 +78,8 @@ class Measuring:
             path=self.words.path,
         )
 
-    def _way(self, terms: Terms, *, preload: bool) -> Trial:
-        if because := _impossible(self.seen, self.settings, preload=preload):
+    def _way(self, terms: Terms, refusal: str, *, preload: bool) -> Trial:
+        if because := refusal or _impossible(self.seen, self.settings, preload=preload):
             return Trial(preload=preload, note=because)
         try:
             order = self._order(preload=preload)
@@ -96,18 +98,24 @@ class Measuring:
         )
 
 
-def _little_room() -> str:
+def little_room(room: Room | None) -> str:
     """Return what to say where others in this group leave little room; "" where there is enough."""
-    room = RoomReader()()
     if room is None or not room.is_limited:
         return ""
     free, held = room.free_bytes, room.usage.needed_bytes
     if free >= _ROOMY * DEFAULT_WORKER_BYTES or held <= _OURS_BYTES:
         return ""
     return (
-        f"the trials had {human_bytes(max(0, free))} of {human_bytes(room.limit_bytes)} ({room.limit_source}): "
+        f"there was room for {human_bytes(max(0, free))} below {human_bytes(room.limit_bytes)} ({room.limit_source}): "
         f"others hold {human_bytes(held)}, of which the sum knows nothing"
     )
+
+
+def danger(little: str, counts: OomCounts) -> str:
+    """Return why nothing is tried at all: the others in this group would have to die for it. "" where they need not."""
+    if not (little and counts.group):
+        return ""
+    return "not tried: others are in this group, and one kill for memory would take all of it (memory.oom.group)"
 
 
 def _impossible(seen: Preview, settings: Settings, *, preload: bool) -> str:
