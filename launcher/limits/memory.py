@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from launcher.limits.tree import whole
 from launcher.limits.values import Limit
 from launcher.units import human_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from launcher.limits.cgroups import Groups
     from launcher.limits.tree import Tree
@@ -28,11 +29,10 @@ _HIGH = "memory.high"
 
 def read_memory(tree: Tree, groups: Groups, environ: Mapping[str, str]) -> tuple[Limit, bool]:
     """Return the lowest memory limit in bytes and True, or the host's total and False; never raises."""
-    host = _host_total(tree)
+    host = host_total(tree)
     by_group = [*_v2_limits(tree, groups), *_v1_limits(tree, groups)]
     real = [limit for limit in by_group if limit.value < host.value]
-    given = [_within(host, limit) for limit in _platform_limits(tree, environ)]
-    lowest = min([*real, *given], key=lambda limit: limit.value, default=None)
+    lowest = min([*real, *given_limits(tree, environ, host)], key=lambda limit: limit.value, default=None)
     if lowest is None:
         return host, False
     _note_high(tree, lowest, real)
@@ -41,11 +41,10 @@ def read_memory(tree: Tree, groups: Groups, environ: Mapping[str, str]) -> tuple
     return lowest, True
 
 
-def _host_total(tree: Tree) -> Limit:
+def host_total(tree: Tree) -> Limit:
     """Return the memory of the machine: `/proc/meminfo`, elsewhere (macOS) what POSIX tells."""
-    total = tree.table("/proc/meminfo").get("MemTotal", "")
-    if total.isdecimal() and int(total):
-        return Limit(int(total) * 1024, "MemTotal of the host")
+    if total := whole(tree.table("/proc/meminfo").get("MemTotal", "")):
+        return Limit(total * 1024, "MemTotal of the host")
     try:
         size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # Windows has no sysconf, and no POSIX system has to know the names
@@ -59,10 +58,15 @@ def _host_total(tree: Tree) -> Limit:
 def _v2_limits(tree: Tree, groups: Groups) -> Iterator[Limit]:
     """Yield every `memory.max` and `memory.high` that is set, from the process's own group upwards."""
     for directory in groups.v2():
-        for name in ("memory.max", _HIGH):
-            size = tree.number(f"{directory}/{name}", none=("max",))
-            if size is not None and size > 0:
-                yield Limit(size, f"cgroup v2 {name} of {directory}")
+        yield from v2_limits_of(tree, directory)
+
+
+def v2_limits_of(tree: Tree, directory: str) -> Iterator[Limit]:
+    """Yield the `memory.max` and `memory.high` that one group has set."""
+    for name in ("memory.max", _HIGH):
+        size = tree.number(f"{directory}/{name}", none=("max",))
+        if size is not None and size > 0:
+            yield Limit(size, f"cgroup v2 {name} of {directory}")
 
 
 def _v1_limits(tree: Tree, groups: Groups) -> Iterator[Limit]:
@@ -73,23 +77,33 @@ def _v1_limits(tree: Tree, groups: Groups) -> Iterator[Limit]:
     """
     directories = groups.v1("memory")
     for directory in directories:
-        size = tree.table(f"{directory}/memory.stat").get("hierarchical_memory_limit", "")
-        if size.isdecimal():
-            yield Limit(int(size), f"cgroup v1 hierarchical_memory_limit of {directory}")
+        if (limit := v1_limit_of(tree.table(f"{directory}/memory.stat"), directory)) is not None:
+            yield limit
             return
+    yield from v1_plain_limits(tree, directories)
+
+
+def v1_limit_of(stat: Mapping[str, str], directory: str) -> Limit | None:
+    """Return the limit that `stat`, the memory.stat of one group, tells: of the group or of whoever is above it."""
+    size = whole(stat.get("hierarchical_memory_limit", ""))
+    return None if size is None else Limit(size, f"cgroup v1 hierarchical_memory_limit of {directory}")
+
+
+def v1_plain_limits(tree: Tree, directories: Iterable[str]) -> Iterator[Limit]:
+    """Yield what each group itself was given, for where memory.stat does not tell what is in force."""
     for directory in directories:
         plain = tree.number(f"{directory}/memory.limit_in_bytes")
         if plain is not None and plain > 0:
             yield Limit(plain, f"cgroup v1 memory.limit_in_bytes of {directory}")
 
 
-def _platform_limits(tree: Tree, environ: Mapping[str, str]) -> Iterator[Limit]:
-    """Yield the sizes that platforms put into the environment, in MiB there."""
+def given_limits(tree: Tree, environ: Mapping[str, str], host: Limit) -> Iterator[Limit]:
+    """Yield the sizes that platforms put into the environment, in MiB there; never more than the machine has."""
     for name in _PLATFORM_VARIABLES:
         text = environ.get(name, "").strip()
         size = tree.as_number(text, name) if text else None
         if size is not None and size > 0:
-            yield Limit(size * MIB, f"{name}={size}")
+            yield _within(host, Limit(size * MIB, f"{name}={size}"))
 
 
 def _within(host: Limit, given: Limit) -> Limit:

@@ -11,6 +11,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+_DIGITS = 20  # of a number of 64 bits
+
 
 @dataclass(frozen=True, slots=True)
 class Tree:
@@ -56,3 +58,8 @@ class Tree:
         """Keep `sentence` for the reader, once."""
         if sentence not in self.notes:
             self.notes.append(sentence)
+
+
+def whole(text: str) -> int | None:
+    """Return a number as the kernel writes it; None for what is none."""
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else None

@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.limits.cgroups import read_groups
-from launcher.limits.tree import Tree
+from launcher.limits.cgroups import Groups, read_groups
+from launcher.limits.tree import Tree, whole
 
-_STAT = "memory.stat"
+STAT = "memory.stat"
+MEMINFO = "/proc/meminfo"
+_KIB = 1024
 # What v2 tells of the kernel's memory before Linux 5.18, which has the sum ("kernel"); stacks and unreclaimable slab
 # are there since 4.18, percpu since 5.9, pagetables since 5.13 (cgroup-v2.rst of each).
 _KERNEL_PARTS = ("kernel_stack", "pagetables", "percpu", "slab_unreclaimable")
@@ -43,7 +45,7 @@ class GroupUsage:
         return self.anon_bytes + self.shmem_bytes + self.kernel_bytes
 
 
-_Read = Callable[[Tree, str], GroupUsage | None]
+Read = Callable[[Tree, str, Mapping[str, str]], GroupUsage | None]  # of a directory, and its memory.stat
 
 
 class UsageReader:
@@ -52,36 +54,35 @@ class UsageReader:
     def __init__(self, root: Path = Path("/")) -> None:
         """Read below `root`, for recorded hosts."""
         self._root = root
-        self._found: tuple[_Read, str] | None = None
+        self._found: tuple[Read, str] | None = None
 
     def __call__(self) -> GroupUsage | None:
         """Return the usage; None where nothing tells (no memory controller, macOS). Never raises."""
         tree = Tree(self._root)
         if self._found is not None:
             read, directory = self._found
-            if (usage := read(tree, directory)) is not None:
+            if (usage := read(tree, directory, tree.table(f"{directory}/{STAT}"))) is not None:
                 return usage
         self._found = None
-        for read, directory in _candidates(tree):
-            if (usage := read(tree, directory)) is not None:
+        for read, directory in counting_groups(tree, read_groups(tree)):
+            if (usage := read(tree, directory, tree.table(f"{directory}/{STAT}"))) is not None:
                 self._found = read, directory
                 return usage
         return None
 
 
-def _candidates(tree: Tree) -> list[tuple[_Read, str]]:
-    """Return the groups that may count this process's memory, the likeliest first.
+def counting_groups(tree: Tree, groups: Groups) -> list[tuple[Read, str]]:
+    """Return the groups that may count this process's memory, the likeliest first, and how each is read.
 
     Where the own v2 group has no memory controller, the next above that has one counts for it. The root of the host is
     passed over: it counts the whole machine and has no limit (nor, unlike the top of a namespace, a `memory.current`).
     """
-    groups = read_groups(tree)
-    v2 = [(_v2, directory) for directory in groups.v2() if tree.exists(f"{directory}/memory.current")]
-    return [*v2, *((_v1, directory) for directory in groups.v1("memory")[:1])]
+    v2 = [(v2_usage, directory) for directory in groups.v2() if tree.exists(f"{directory}/memory.current")]
+    return [*v2, *((v1_usage, directory) for directory in groups.v1("memory")[:1])]
 
 
-def _v2(tree: Tree, directory: str) -> GroupUsage | None:
-    stat = tree.table(f"{directory}/{_STAT}")
+def v2_usage(_tree: Tree, directory: str, stat: Mapping[str, str]) -> GroupUsage | None:
+    """Return what a v2 group holds; `stat` is its memory.stat; None when that does not tell."""
     anon = _number(stat, "anon")
     if anon is None:
         return None
@@ -93,16 +94,32 @@ def _v2(tree: Tree, directory: str) -> GroupUsage | None:
     return GroupUsage(anon, _number(stat, "shmem") or 0, kernel + (_number(stat, _SOCK) or 0), directory)
 
 
-def _v1(tree: Tree, directory: str) -> GroupUsage | None:
-    """Read v1, whose `total_` counts what is below, and whose `rss` is anonymous memory only (memory.rst, 5.2)."""
-    stat = tree.table(f"{directory}/{_STAT}")
+def v1_usage(tree: Tree, directory: str, stat: Mapping[str, str]) -> GroupUsage | None:
+    """Return the same of a v1 group, whose `total_` counts what is below it.
+
+    Its `rss` is anonymous memory only (memory.rst, 5.2).
+    """
     anon = _number(stat, "total_rss")
     if anon is None:
         return None
     kernel = tree.text(f"{directory}/memory.kmem.usage_in_bytes") or ""  # absent where booted with nokmem
-    return GroupUsage(anon, _number(stat, "total_shmem") or 0, int(kernel) if kernel.isdecimal() else 0, directory)
+    return GroupUsage(anon, _number(stat, "total_shmem") or 0, whole(kernel) or 0, directory)
+
+
+def machine_usage(meminfo: Mapping[str, str]) -> GroupUsage | None:
+    """Return what the machine holds that it cannot take back, of /proc/meminfo's table (in kB); None when it says not.
+
+    That is all that is not available: the kernel's own estimate, which knows what of cache and slab it would give up
+    (proc_pid_meminfo(5), since Linux 3.14). What is neither anonymous nor shared of it is the kernel's.
+    """
+    total, available = (_number(meminfo, name) for name in ("MemTotal", "MemAvailable"))
+    if total is None or available is None:
+        return None
+    needed = max(total - available, 0)
+    shmem = min(_number(meminfo, "Shmem") or 0, needed)
+    anon = min(_number(meminfo, "AnonPages") or 0, needed - shmem)
+    return GroupUsage(anon * _KIB, shmem * _KIB, (needed - shmem - anon) * _KIB, MEMINFO)
 
 
 def _number(stat: Mapping[str, str], name: str) -> int | None:
-    text = stat.get(name, "")
-    return int(text) if text.isdecimal() else None
+    return whole(stat.get(name, ""))
