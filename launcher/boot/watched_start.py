@@ -50,6 +50,7 @@ class WatchedStart:
         """
         monitor = settings.monitor
         self._tls = settings.http.ssl_certfile is not None
+        self._asked = settings.pool.memory.value if settings.pool.memory else None
         self._probes = _health_listeners(settings, resolve) if probes else ()
         try:
             self._socket, self.address = bind(settings.environ, monitor.runtime_dir, os.getpid())
@@ -106,6 +107,7 @@ class WatchedStart:
                 "limit_bytes": budget.limit_bytes,
                 "source": budget.limit_source,
                 "budget_bytes": budget.budget_bytes,
+                "asked": self._asked,
             }
             if budget
             else {},

@@ -35,12 +35,16 @@ COLUMNS = (
 )
 _BAR = 40
 _DAY_S, _HOUR_S, _MINUTE_S = 86400, 3600, 60
+_LONG_STALL = 1.0  # percent, from which on it is worth a word
 _LONG_S = 1.0  # from which on a request in flight is worth its path
 _NARROW = ("stage", "in flight")  # texts; numbers stand on the right
 
 
 def summary(now: Document) -> list[str]:
-    """Return one line of what it is and how it is, and one of what it waits for while it boots; what plugins find."""
+    """Return one line of what it is and how it is, one of what it waits for while it boots, one when memory is short.
+
+    And what plugins find.
+    """
     parts = [
         f"{now.get('app') or 'launcher'} (pid {now.get('pid', '?')})",
         str(now.get("server") or ""),
@@ -53,8 +57,31 @@ def summary(now: Document) -> list[str]:
     what = [f"step {boot['step']}"] if boot.get("step") else []
     what += [f"waiting for {boot['waiting_for']}"] if boot.get("waiting_for") else []
     since = [f"for {_age(boot['for_s'])}"] if what and boot.get("for_s") else []
-    lines = [" · ".join(part for part in parts if part), ", ".join(what + since), *_failing(now)]
+    lines = [
+        " · ".join(part for part in parts if part),
+        ", ".join(what + since),
+        short_of_memory(now.get("memory") or {}),
+    ]
+    lines += _failing(now)
     return [_printable(line) for line in lines if line]
+
+
+def short_of_memory(memory: Document) -> str:
+    """Return what has to be known when the limit is nearly reached, or workers were given up for it; else nothing."""
+    given_up, free = int(_number(memory, "given_up")), _number(memory, "free_bytes")
+    pressed = bool(memory.get("pressed"))
+    if not (pressed or given_up):
+        return ""
+    limit = _number(memory, "room_limit_bytes") or _number(memory, "limit_bytes")
+    needed = human_bytes(int(_number(memory, "needed_bytes")))
+    parts = [f"memory is short: {needed} of {human_bytes(int(limit))} cannot be given back"] if pressed else []
+    if given_up:
+        parts.append(f"{given_up} worker{'' if given_up == 1 else 's'} given up for memory")
+    if "free_bytes" in memory:
+        parts.append(f"{human_bytes(int(free))} left" if free >= 0 else f"{human_bytes(int(-free))} above the limit")
+    waited = _number(memory.get("stalls") or {}, "some_avg10")
+    parts += [f"waited for memory {waited:.0f}% of the time"] if waited >= _LONG_STALL else []
+    return ", ".join(parts)
 
 
 def _failing(now: Document) -> list[str]:

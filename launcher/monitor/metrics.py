@@ -14,6 +14,7 @@ from itertools import accumulate
 from typing import Any, Literal, NamedTuple, get_args
 
 from launcher.incidents.kinds import Kind as Incidents
+from launcher.limits.stalls import MACHINE
 from launcher.monitor.view import View
 from launcher.scoreboard import Stage
 from launcher.tally import BOUNDS_S, CLASSES, Durations, Tallied
@@ -27,7 +28,16 @@ VERDICTS = ("oom", "killed", "native-crash", "hang", "boot-failed", "boot-hang",
 RECYCLED = ("asked", "max-requests", "max-worker-lifetime", "memory")  # why workers are replaced, likewise
 INCIDENTS: tuple[str, ...] = get_args(Incidents)
 _ENDS = (*map(str, BOUNDS_S), "+Inf")
-_UNITS = ("seconds", "bytes")
+_UNITS = ("seconds", "bytes", "ratio")
+# Keys of the document's memory, and what becomes of them.
+_WATCHED = {
+    "needed_bytes": ("memory_needed_bytes", "What the group that has least left cannot give back: no page cache."),
+    "free_bytes": ("memory_free_bytes", "What is left of its limit; below 0 where that was lowered."),
+    "worker_limit_bytes": ("memory_worker_limit_bytes", "What a worker may have for itself before it is replaced."),
+    "pressed": ("memory_pressed", "Whether the limit is nearly reached."),
+    "share_ratio": ("memory_share_ratio", "How much of what was loaded before the fork the workers still share."),
+    "given_up": ("workers_given_up", "Workers that the pool does without for want of memory."),
+}
 
 
 class Sample(NamedTuple):
@@ -123,6 +133,8 @@ def _launcher(now: Measured) -> Iterator[Metric]:
     yield Metric("launcher_state", "stateset", "How far the pool is.", states)
     text = "Monitors that were started again after their end."
     yield _counter("launcher_monitor_restarts", text, now.monitors - 1)
+    if cpus := status.get("cpus"):
+        yield _gauge("launcher_cpus_usable", "CPUs that may be used; a quota may be a part of one.", cpus["usable"])
 
 
 def _pool(now: Measured) -> Iterator[Metric]:
@@ -160,11 +172,6 @@ def _memory(now: Measured) -> Iterator[Metric]:
     text = "Memory of files, or of a preloaded arbiter; of workers, the largest: they have it in common."
     yield _by("launcher_memory_shared_bytes", "process", text, shared)
     yield _gauge("launcher_memory_used_bytes", "What all of them use together.", memory["used_bytes"])
-    if (needed := memory.get("needed_bytes")) is not None:
-        yield _gauge("launcher_memory_needed_bytes", "What the control group cannot give back: no page cache.", needed)
-    if (most := memory.get("worker_limit_bytes")) is not None:
-        text = "What a worker may have for itself before it is replaced."
-        yield _gauge("launcher_memory_worker_limit_bytes", text, most)
     limit, budget = memory.get("limit_bytes"), memory.get("budget_bytes")
     if limit is not None:
         yield _gauge("launcher_memory_limit_bytes", "What the container or host allows.", limit)
@@ -172,6 +179,20 @@ def _memory(now: Measured) -> Iterator[Metric]:
         yield _gauge("launcher_memory_budget_bytes", "What the pool was sized for.", budget)
     if limit is not None and budget is not None:
         yield _gauge("launcher_memory_headroom_bytes", "The part of the limit that is no budget.", limit - budget)
+    yield from _watched(memory)
+
+
+def _watched(memory: Mapping[str, Any]) -> Iterator[Metric]:
+    """Yield what the watch of the memory knows; what it does not know (yet) is absent."""
+    for key, (name, text) in _WATCHED.items():
+        if (value := memory.get(key)) is not None:
+            yield _gauge(f"launcher_{name}", text, value)
+    if stalls := memory.get("stalls"):
+        of = "machine" if stalls["source"] == MACHINE else "group"
+        shares = [(who, stalls[f"{who}_avg10"] / 100) for who in ("some", "full")]
+        samples = [Sample("", {"who": who, "of": of}, round(share, 6)) for who, share in shares]
+        text = "The part of the last ten seconds in which some, or all, waited for memory."
+        yield Metric("launcher_memory_stall_ratio", "gauge", text, samples)
 
 
 def _loops(now: Measured) -> Iterator[Metric]:

@@ -38,6 +38,7 @@ class Notes:
         view.reloads = int(left.get("reloads", 0))
         view.steps = dict(left.get("steps", {}))
         view.lock_waited_s = left.get("lock_waited_s")
+        view.limits = dict(left.get("limits", {}))
         self.keep()
 
     def keep(self, _event: Mapping[str, Any] | None = None) -> None:
@@ -51,6 +52,7 @@ class Notes:
             "lost": {str(slot): count for slot, count in view.lost.items()},
             "reloads": view.reloads,
             "lock_waited_s": view.lock_waited_s,
+            "limits": dict(view.limits),
             "steps": dict(view.steps),
         }
         if heard != self._written:

@@ -27,6 +27,7 @@ from launcher.monitor.crashes import Crashes
 from launcher.monitor.disk import Disk
 from launcher.monitor.health import Health
 from launcher.monitor.last_words import LastWords
+from launcher.monitor.limits import LimitsWatch, readers
 from launcher.monitor.metrics import measured, metrics
 from launcher.monitor.notes import Notes
 from launcher.monitor.pressure import Pressure
@@ -91,10 +92,12 @@ class Monitor:
         self.ears += [self.crashes.hear, self.last_words.hear]
         self.ticks: list[Callable[[], object]] = [self.control.look, lambda: self.health.started]
         self.ticks += [samples.look, self.disk.look, self.crashes.look, self.last_words.look]
-        self._offer_metrics(Notes(self.view), by_status=bool(plan.get("metrics_by_status")))
+        notes = Notes(self.view)
+        self._offer_metrics(notes, by_status=bool(plan.get("metrics_by_status")))
         if plan.get("hooks") or plan.get("health_http"):
             self._ask_plugins(plan)
         self._watch_memory(plan)
+        self._watch_limits(plan, notes)
 
     def run(self) -> None:
         """Serve until the parent has ended."""
@@ -168,6 +171,13 @@ class Monitor:
         pressure = Pressure(UsageReader(), self._memory_limit, watch.relieve, warn, self._clock)
         self.status.memory = pressure.facts
         self.ticks += [watch.look, pressure.look]
+
+    def _watch_limits(self, plan: Mapping[str, Any], notes: Notes) -> None:
+        limits = LimitsWatch(plan, self.view, partial(_warn, plan), readers(self._parent), self._clock)
+        limits.changed = notes.keep
+        self.status.limits = limits.memory
+        self.status.others["cpus"] = limits.cpus
+        self.ticks.append(limits.look)
 
     def _memory_limit(self) -> int | None:
         known = self.view.facts.get("memory") or self.plan.get("memory") or {}

@@ -21,7 +21,8 @@ _FROM_PLAN = ("app", "cwd", "version", "started_at", "listen", "runtime_dir", "s
 class Status:
     """Puts it together.
 
-    others: key -> what else is asked for its facts. memory: the same, for what goes to the memory's.
+    others: key -> what else is asked for its facts. memory, limits: the same, for what goes to the memory's; of what
+        both tell, `limits` has the last word.
     """
 
     def __init__(self, plan: Mapping[str, Any], view: View, processes: Processes) -> None:
@@ -29,6 +30,7 @@ class Status:
         self._given, self._view, self._processes = plan, view, processes
         self.others: dict[str, Callable[[], object]] = {}
         self.memory: Callable[[], Mapping[str, object]] = dict
+        self.limits: Callable[[], Mapping[str, object]] = dict
 
     @property
     def _plan(self) -> Mapping[str, Any]:
@@ -71,6 +73,7 @@ class Status:
             "worker_limit_bytes": self._plan.get("worker_memory_limit_bytes"),
             "recycled": self._view.recycles["memory"],
             **self.memory(),
+            **self.limits(),
         }
 
     def _worker(self, state: SlotState, cost: Cost) -> dict[str, Any]:

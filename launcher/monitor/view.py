@@ -38,6 +38,7 @@ class View:
 
     boot: what is done before the server.
     deaths: how many workers have died of which verdict. incidents: how many were reported, by kind.
+    limits: what `monitor.limits` has seen of them.
     lost: slot -> how many of its workers have died, of whatever.
     recycles: how many workers were replaced, by why.
     started, reloads: how many workers were started, how often all were replaced.
@@ -55,6 +56,7 @@ class View:
         self.started = self.reloads = 0
         self.steps: dict[str, float] = {}
         self.lock_waited_s: float | None = None
+        self.limits: dict[str, Any] = {}
         self.facts: dict[str, Any] = {}
         self._boot = Boot()
         self._slots_by_pid = {state.pid: state.index for state in board.states()}

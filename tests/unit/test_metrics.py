@@ -40,7 +40,13 @@ STATUS: dict[str, Any] = {
         "source": "a test",
         "worker_limit_bytes": 40,
         "needed_bytes": 45,
+        "free_bytes": 15,
+        "pressed": True,
+        "share_ratio": 0.75,
+        "given_up": 2,
+        "stalls": {"some_avg10": 12.5, "full_avg10": 1.25, "source": "/sys/fs/cgroup/web/memory.pressure"},
     },
+    "cpus": {"usable": 1.5, "source": "a test"},
     "arbiter": COST,
     "monitor": COST,
 }
@@ -153,6 +159,29 @@ def test_memory() -> None:
         alone["launcher_memory_private_bytes"]
     )
     assert set() == {f"launcher_memory_{name}_bytes" for name in ("limit", "budget", "headroom")} & unlimited.keys()
+
+
+def test_the_watch_of_the_memory() -> None:
+    """What is left, pressed, shared, given up and waited for is told; zeros are told, what nobody knows is absent."""
+    found = by_name()
+    stalls = {"some_avg10": 0.0, "full_avg10": 0.0, "source": "/proc/pressure/memory"}
+    calm = {"used_bytes": 1, "free_bytes": 0, "pressed": False, "given_up": 0, "share_ratio": None, "stalls": stalls}
+    quiet = by_name(replace(NOW, status=STATUS | {"memory": calm, "cpus": {}}))
+    unknown = by_name(replace(NOW, status=STATUS | {"memory": {"used_bytes": 1, "stalls": None}}))
+    watched = {f"launcher_memory_{name}" for name in ("free_bytes", "pressed", "share_ratio", "stall_ratio")}
+    watched.add("launcher_workers_given_up")
+
+    assert [15, 1, 0.75, 2, 1.5] == [
+        values(found[f"launcher_{name}"])[("",)]
+        for name in ("memory_free_bytes", "memory_pressed", "memory_share_ratio", "workers_given_up", "cpus_usable")
+    ]
+    assert {("", "some", "group"): 0.125, ("", "full", "group"): 0.0125} == values(found["launcher_memory_stall_ratio"])
+    assert {("", "some", "machine"): 0, ("", "full", "machine"): 0} == values(quiet["launcher_memory_stall_ratio"])
+    assert [0, 0, 0] == [
+        values(quiet[f"launcher_{name}"])[("",)] for name in ("memory_free_bytes", "memory_pressed", "workers_given_up")
+    ]
+    assert set() == {"launcher_memory_share_ratio", "launcher_cpus_usable"} & quiet.keys()
+    assert set() == watched & unknown.keys()
 
 
 def test_the_histogram() -> None:

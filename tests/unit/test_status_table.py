@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from launcher.cli.status_table import COLUMNS, bar, summary, without_empty, worker_rows
+from launcher.cli.status_table import COLUMNS, bar, short_of_memory, summary, without_empty, worker_rows
 
 MIB = 1 << 20
 WORKER = {
@@ -122,6 +122,38 @@ def test_what_plugins_find() -> None:
     told = summary({**DOCUMENT, "plugins": {"checks": checks, "broken": {"module ops": "on purpose"}}})
 
     assert ["check db failed: no?answer", "module ops: on purpose"] == told[1:]
+
+
+SHORT = {"pressed": True, "needed_bytes": 480 * MIB, "room_limit_bytes": 512 * MIB, "free_bytes": 32 * MIB}
+SHORTLY = "memory is short: 480 MiB of 512 MiB cannot be given back"
+
+
+@pytest.mark.parametrize(
+    ("memory", "line"),
+    [
+        (SHORT, f"{SHORTLY}, 32 MiB left"),
+        (
+            SHORT | {"given_up": 2, "stalls": {"some_avg10": 12.4}},
+            f"{SHORTLY}, 2 workers given up for memory, 32 MiB left, waited for memory 12% of the time",
+        ),
+        (
+            SHORT | {"free_bytes": -8 * MIB, "stalls": None},
+            f"{SHORTLY}, 8 MiB above the limit",
+        ),
+        (SHORT | {"pressed": False, "given_up": 1}, "1 worker given up for memory, 32 MiB left"),
+        ({"given_up": 1}, "1 worker given up for memory"),
+    ],
+)
+def test_short_of_memory(memory: dict[str, Any], line: str) -> None:
+    """One line says that the limit is nearly reached, or that there are fewer workers for it."""
+    assert [line] == summary({**DOCUMENT, "memory": memory})[1:]
+
+
+def test_not_short_of_memory() -> None:
+    """Nothing is said of it while there is enough, or where nothing tells."""
+    enough: list[dict[str, Any]] = [SHORT | {"pressed": False, "given_up": 0}, {}, {"given_up": None}]
+
+    assert [""] * 3 == [short_of_memory(memory) for memory in enough]
 
 
 @pytest.mark.parametrize(("used", "full"), [(0, 0), (100, 10), (400, 40), (900, 40)])
