@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.budget import Supply
 from launcher.limits.cgroups import read_groups
 from launcher.limits.cpus import read_cpus
 from launcher.limits.memory import read_memory
@@ -20,6 +19,8 @@ from launcher.units import human_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from launcher.budget import Supply
 
 __all__ = ["Limit", "Limits", "read_limits", "supply"]
 
@@ -49,6 +50,8 @@ def read_limits(
 
 def supply(limits: Limits) -> Supply:
     """Return the same facts in the shape the arithmetic takes."""
+    from launcher.budget import Supply  # the monitor reads limits for as long as the pool lives, and seldom sums
+
     return Supply(
         memory_bytes=int(limits.memory.value),
         memory_source=limits.memory.source,

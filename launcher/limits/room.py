@@ -117,7 +117,9 @@ class _Look:
 
     def limits(self) -> Iterator[tuple[Limit, GroupUsage | None]]:
         """Yield each limit that is below the machine's memory, and what is held against it; None: nothing tells."""
-        yield from (pair for pair in (*self._v2(), *self._v1()) if pair[0].value < self.host.value)
+        for limit, read, directory in (*self._v2(), *self._v1()):
+            if limit.value < self.host.value:
+                yield limit, (self._usage(read, directory) if read else None) or self.own
         for limit in self._places.given:
             yield limit, self.own or (self.machine() if limit.value >= self.host.value else None)
 
@@ -125,20 +127,20 @@ class _Look:
         """Return what the machine holds, for where no group counts for us."""
         return machine_usage(self._tree.table(MEMINFO))
 
-    def _v2(self) -> Iterator[tuple[Limit, GroupUsage | None]]:
+    def _v2(self) -> Iterator[tuple[Limit, Read, str]]:
         for directory in self._places.v2:
             for limit in v2_limits_of(self._tree, directory):
-                yield limit, self._usage(v2_usage, directory) or self.own
+                yield limit, v2_usage, directory
 
-    def _v1(self) -> Iterator[tuple[Limit, GroupUsage | None]]:
+    def _v1(self) -> Iterator[tuple[Limit, Read | None, str]]:
         """Yield what memory.stat tells of each; it counts every group above that is in force, also unseen ones."""
         is_told = False
         for directory in self._places.v1:
             if (limit := v1_limit_of(self._stat(directory), directory)) is not None:
                 is_told = True
-                yield limit, self._usage(v1_usage, directory) or self.own
+                yield limit, v1_usage, directory
         if not is_told:
-            yield from ((limit, self.own) for limit in v1_plain_limits(self._tree, self._places.v1))
+            yield from ((limit, None, "") for limit in v1_plain_limits(self._tree, self._places.v1))
 
     def _usage(self, read: Read, directory: str) -> GroupUsage | None:
         return read(self._tree, directory, self._stat(directory))

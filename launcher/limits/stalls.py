@@ -45,8 +45,10 @@ class StallsReader:
         if self._path and now - self._found_at < FOUND_S and (stalls := _read(tree, self._path)) is not None:
             return stalls
         self._path, self._found_at = "", now
-        # Our own only: what those beside us wait for is theirs. The root of a host has none, the machine's is its.
-        paths = [f"{directory}/memory.pressure" for directory in read_groups(tree).v2()[:1]]
+        # Our own only: what those beside us wait for is theirs. The root of a host, the only one without a cgroup.type
+        # (cgroup-v2.rst, "Core Interface Files"), tells of the machine.
+        own = [directory for directory in read_groups(tree).v2()[:1] if tree.exists(f"{directory}/cgroup.type")]
+        paths = [f"{directory}/memory.pressure" for directory in own]
         for path in (*paths, MACHINE):
             if (stalls := _read(tree, path)) is not None:
                 self._path = path

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from launcher.limits.reading import read_limits, supply
 from launcher.limits.room import Room, RoomReader
 from launcher.limits.stalls import Stalls, StallsReader
 from launcher.limits.values import Limits
@@ -131,8 +132,6 @@ class LimitsWatch:
 
 def readers(parent: int) -> Readers:
     """Return those of this machine; `parent` is the process whose CPU affinity is the pool's."""
-    from launcher.limits.reading import read_limits  # the sum comes with it
-
     return Readers(lambda: read_limits(affinity=_affinity(parent)), RoomReader(), StallsReader())
 
 
@@ -150,7 +149,6 @@ def _budget(known: Mapping[str, Any], limits: Limits) -> int | None:
     """Return what the sum would make of the present limit: the same share of it, or the size that was asked for."""
     from launcher.budget import Demand  # where a limit has changed
     from launcher.budget.regions import usable_bytes
-    from launcher.limits.reading import supply
 
     if known.get("budget_bytes") is None:
         return None

@@ -32,7 +32,7 @@ def recorded(name: str, root: Path) -> Path:
     ],
 )
 def test_recorded_hosts(name: str, stalls: Stalls | None, tmp_path: Path) -> None:
-    """Our own v2 group tells, else the machine; a kernel without it tells nothing."""
+    """Our own v2 group tells, else the machine, by whichever name; a kernel without it tells nothing."""
     assert stalls == StallsReader(recorded(name, tmp_path))()
 
 
