@@ -129,6 +129,27 @@ def test_a_reload_with_slow_requests(group: MemoryGroup, launch: Launch, project
     assert pool.end() == 0
 
 
+def test_a_preloaded_application_that_does_not_fit_twice(
+    group: MemoryGroup, launch: Launch, project: MakeProject
+) -> None:
+    """A reload would hold both: it fails at once with the reason, and the old workers go on; with room it does not."""
+    group.limit(260 * MIB)
+    pool = start_pool(launch, project({"main.py": APP}), "gunicorn", "--preload", before=group.inside)
+    pool.ready(2)
+    pool.tell(signal.SIGHUP)
+    (failed,) = pool.seen("reload_failed")
+    kept = pool.ready(2)
+    group.limit(LIMIT)
+    pool.tell(signal.SIGHUP)
+    pool.seen("pool_reloaded")
+
+    assert failed["because"].startswith("there is no room for it: a second copy of the application would take 1")
+    assert failed["because"].endswith("; start the launcher anew instead")
+    assert 2 == len(kept)
+    assert [] == pool.named("worker_drained_first")
+    assert 0 == group.oom_kills
+
+
 def test_a_reload_of_bare_gunicorn(group: MemoryGroup, spawn: Spawner, project: MakeProject) -> None:
     """The control: gunicorn's own HUP has old and new workers side by side, and the kernel kills."""
     group.limit(LIMIT)
