@@ -11,6 +11,8 @@ MIB = 1024**2
 # Heroku's buildpack divides a dyno's memory by this much; a stated guess until a worker has been measured.
 DEFAULT_WORKER_BYTES = 256 * MIB
 DEFAULT_WORKER_SOURCE = "default, a guess until measured"
+# Less is no web application: a small one was measured at 33 MB after traffic, and may grow by 16 MiB.
+LEAST_WORKER_BYTES = 64 * MIB
 # gunicorn's arbiter without preload was measured at 34 MB resident; room for its page tables and our own thread.
 ARBITER_BYTES = 64 * MIB
 # The monitor was measured at 9.5 MB of its own (docs/concepts/monitor.md), more while many clients ask at once.

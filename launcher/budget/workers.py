@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
 from launcher.budget.regions import regions_of, room, room_for, usable_bytes
-from launcher.budget.values import Demand, Region, Supply
+from launcher.budget.values import LEAST_WORKER_BYTES, Demand, Region, Supply
 from launcher.budget.words import Row, hint, refusal, sum_line, sum_rows, warnings
 
 _LEAST_PER_CORE = 2  # uvicorn-gunicorn images: max(int(WORKERS_PER_CORE * cpu_count), 2)
@@ -52,11 +53,12 @@ def plan_workers(demand: Demand, supply: Supply) -> Budget:
 
     N = min(ceil(CPUs), what memory has room for: `launcher.budget.regions`); an explicit number wins over it;
     Kubernetes with no limit of either kind gets 1, because replication is the cluster's there.
-    Raises NoWorkerFits when not one fits, unless overcommit is allowed.
+    Raises NoWorkerFits when not one fits, unless overcommit is allowed. By a guess alone only what could be no
+    application at all does not fit: others are started, and measured.
     """
     regions = regions_of(demand, supply)
     fit = room_for(regions)
-    if fit == 0 and not demand.allow_overcommit:
+    if fit == 0 and not demand.allow_overcommit and not _may_fit(demand, supply):
         raise refusal(demand, supply, regions)
     workers, because = _choice(demand, supply, regions)
     return Budget(
@@ -76,14 +78,23 @@ def _choice(demand: Demand, supply: Supply, regions: tuple[Region, ...]) -> tupl
     fit = room_for(regions)
     if demand.workers is not None:
         return demand.workers, f"{demand.workers_origin} asks for {demand.workers}"
-    if fit == 0:
+    if fit == 0 and demand.allow_overcommit:
         return 1, "not one fits in memory, and overcommit is allowed"
+    if fit == 0:
+        return 1, "not one of a guessed size fits in memory, and a smaller one may"
     if _is_the_clusters(demand, supply):
         return 1, "Kubernetes sets neither a memory nor a CPU limit here: replication is the cluster's"
     computed, because = _computed(demand, supply, regions)
     if demand.max_workers is not None and demand.max_workers < computed:
         return demand.max_workers, f"capped at {demand.max_workers} by the most workers allowed; else {because}"
     return computed, because
+
+
+def _may_fit(demand: Demand, supply: Supply) -> bool:
+    """Tell whether a worker may turn out to fit, of whose size nothing is known."""
+    if demand.measured is not None or demand.worker_estimate_bytes is not None:
+        return False
+    return room_for(regions_of(dataclasses.replace(demand, worker_estimate_bytes=LEAST_WORKER_BYTES), supply)) > 0
 
 
 def _is_the_clusters(demand: Demand, supply: Supply) -> bool:

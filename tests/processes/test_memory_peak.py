@@ -165,6 +165,20 @@ def test_a_reload_of_bare_gunicorn(group: MemoryGroup, spawn: Spawner, project: 
 
 
 @both_servers
+def test_a_small_container(group: MemoryGroup, launch: Launch, project: MakeProject, server: str) -> None:
+    """In 256 MiB, the guess for one worker alone, a small application is started, measured, and found to fit twice."""
+    group.limit(256 * MIB)
+    folder = project({"main.py": APP.replace(f"({HELD_MB} * 10**6)", "1")})
+    pool = start_pool(launch, folder, server, "--max-workers", "2", workers=None, before=group.inside)
+    (sized, *_) = pool.seen("pool_sized")
+    pool.ready(2)
+
+    assert 2 == sized["wanted"]
+    assert pool.named("budget_doubtful")[0]["because"].startswith("1 worker × 256 MiB (default, a guess until")  # noqa: RUF001 - the sign of the sum
+    assert 0 == group.oom_kills
+
+
+@both_servers
 def test_scaling_beyond_the_limit(group: MemoryGroup, launch: Launch, project: MakeProject, server: str) -> None:
     """`launcher scale` says what does not fit, and TTIN is said in the log; the pool stays as it is."""
     group.limit(440 * MIB)

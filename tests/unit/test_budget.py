@@ -194,6 +194,24 @@ def test_not_one_fits(workers: int | None) -> None:
     ]
 
 
+@pytest.mark.parametrize(("limit_mib", "fits"), [(256, True), (175, True), (174, False), (128, False)])
+def test_a_guess_alone_refuses_only_what_could_be_no_application(limit_mib: int, *, fits: bool) -> None:
+    """256 MiB, less than the guess for one worker, are the smallest machines of some platforms: one is started."""
+    budget = planned(Demand(), replace(BOX, memory_bytes=limit_mib * MIB))
+
+    assert fits == (budget is not None)
+    if budget is not None:
+        assert (1, 0, False) == (budget.workers, budget.fitting, budget.fits)
+        assert "not one of a guessed size fits in memory, and a smaller one may" == budget.because
+        assert "1 worker × 256 MiB (default, a guess until measured) does not fit" in budget.warnings[-1]  # noqa: RUF001 - the sign of the sum
+
+
+@pytest.mark.parametrize("demand", [Demand(worker_estimate_bytes=256 * MIB), Demand(measured=SEEN)])
+def test_what_is_known_refuses(demand: Demand) -> None:
+    """A size that was said or measured is no guess."""
+    assert planned(demand, replace(BOX, memory_bytes=256 * MIB)) is None
+
+
 def test_the_cure_cures() -> None:
     """A limit as large as the refusal asks for holds one worker."""
     budget = plan_workers(Demand(worker_estimate_bytes=GIB), replace(BOX, memory_bytes=1375 * MIB))
