@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import launcher
-from launcher.limits.footprint import Footprint, read_footprint
+from launcher.limits.footprint import THREAD_BYTES, Footprint, read_footprint
 from support.waiting import until
 
 if TYPE_CHECKING:
@@ -53,6 +53,11 @@ if answer == 0:
     os.write(tell, b"x")
     signal.pause()
 os.read(told, 1)
+"""
+THREADS = """
+import threading
+event = threading.Event()
+for _ in range(40): threading.Thread(target=event.wait, daemon=True).start()
 """
 END = "os.kill({pid}, signal.SIGKILL); os.waitpid({pid}, 0)"
 
@@ -199,6 +204,17 @@ def test_own_is_what_an_end_gives_back(group: MemoryGroup, written: int) -> None
         after = process.usage()
 
     assert own == pytest.approx(before.needed - after.needed, abs=MB)
+
+
+def test_threads_cost_the_kernel(group: MemoryGroup) -> None:
+    """Forty threads that wait make a process own as much more as the group then needs."""
+    with child(group) as process:
+        before, own = process.usage(), footprint(process.popen.pid).own_bytes
+        process.do(THREADS)
+        more = footprint(process.popen.pid).own_bytes - own
+
+        assert more > 40 * THREAD_BYTES
+        until(lambda: more == pytest.approx(process.usage().needed - before.needed, rel=0.2), f"{more} more needed")
 
 
 def test_the_parts_add_up_to_the_group(group: MemoryGroup) -> None:

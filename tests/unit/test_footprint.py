@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from launcher.limits.footprint import KERNEL_BYTES, Footprint, Pages, counted, read_footprint, walk
+from launcher.limits.footprint import (
+    KERNEL_BYTES,
+    THREAD_BYTES,
+    Footprint,
+    Pages,
+    Parts,
+    counted,
+    read_footprint,
+    walk,
+)
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 KIB = 1024
@@ -19,6 +28,8 @@ ROLLUP = """\
 Rss:                 700 kB
 Pss:                 320 kB
 Pss_Anon:            250 kB
+Pss_File:             60 kB
+Pss_Shmem:            10 kB
 Shared_Clean:        400 kB
 Shared_Dirty:         70 kB
 Private_Clean:        30 kB
@@ -26,6 +37,8 @@ Private_Dirty:       200 kB
 Shared_Hugetlb:        0 kB
 Private_Hugetlb:       0 kB
 """
+PARTS = Parts(250 * KIB, 60 * KIB, 10 * KIB)
+KERNEL = KERNEL_BYTES + 40 * KIB  # with the page tables
 
 
 def process(
@@ -45,8 +58,30 @@ def test_own_is_private_dirty_and_the_kernels_part(tmp_path: Path) -> None:
     """Own is what it alone has written to, its page tables, and what else a process costs the kernel."""
     process(tmp_path)
 
-    assert Footprint(240 * KIB + KERNEL_BYTES, 320 * KIB, 700 * KIB, 800 * KIB, is_exact=True) == read_footprint(
-        7, tmp_path
+    assert Footprint(
+        200 * KIB + KERNEL, 320 * KIB, 700 * KIB, 800 * KIB, is_exact=True, kernel_bytes=KERNEL, parts=PARTS
+    ) == read_footprint(7, tmp_path)
+
+
+@pytest.mark.parametrize(("told", "more"), [("Threads:\t41\n", 40), ("Threads:\t1\n", 0), ("", 0)])
+def test_each_further_thread_costs_the_kernel(told: str, more: int, tmp_path: Path) -> None:
+    """The first is in what any process costs; where threads are not told there is one."""
+    process(tmp_path, status=STATUS.replace("Threads:\t1\n", told))
+    found = read_footprint(7, tmp_path)
+
+    assert found is not None
+    assert KERNEL + more * THREAD_BYTES == found.kernel_bytes
+    assert 200 * KIB + found.kernel_bytes == found.own_bytes
+
+
+def test_a_kernel_that_does_not_tell_the_parts(tmp_path: Path) -> None:
+    """Before Linux 5.3 the proportional size is one number, and the rest is as exact."""
+    process(tmp_path, rollup="".join(line for line in ROLLUP.splitlines(keepends=True) if "Pss_" not in line))
+    found = read_footprint(7, tmp_path)
+
+    assert (
+        Footprint(200 * KIB + KERNEL, 320 * KIB, 700 * KIB, 800 * KIB, is_exact=True, kernel_bytes=KERNEL, parts=None)
+        == found
     )
 
 
@@ -55,7 +90,7 @@ def test_pages_that_must_not_be_looked_at(tmp_path: Path) -> None:
     process(tmp_path, rollup=None)
 
     assert Footprint(
-        75 * PAGE + 40 * KIB + KERNEL_BYTES, 700 * KIB, 700 * KIB, 800 * KIB, is_exact=False
+        75 * PAGE + KERNEL, 700 * KIB, 700 * KIB, 800 * KIB, is_exact=False, kernel_bytes=KERNEL
     ) == read_footprint(7, tmp_path)
 
 
@@ -104,7 +139,7 @@ def test_walk_and_count(tmp_path: Path) -> None:
     """The two ways to read it are there for others, too: all that is private, and the line that costs nothing."""
     folder = process(tmp_path)
 
-    assert Pages(230 * KIB, 200 * KIB, 470 * KIB, 320 * KIB) == walk(folder)
+    assert Pages(230 * KIB, 200 * KIB, 470 * KIB, 320 * KIB, PARTS) == walk(folder)
     assert (75 * PAGE, 100 * PAGE) == counted(folder)
     assert walk(tmp_path) is None
 
