@@ -125,12 +125,14 @@ def _measured_regions(measured: Measured, *, preload: bool) -> Regions:
         Region("shared", measured.shared_bytes, _said(measured)),
         files,
         *((Region("shmem", measured.shmem_bytes, measured.source),) if measured.shmem_bytes > 0 else ()),
-        _monitor(),
+        _monitor(measured),
         *((Region("reload", measured.shared_bytes, RELOAD_SOURCE),) if preload else ()),
     )
 
 
-def _monitor() -> Region:
+def _monitor(measured: Measured | None = None) -> Region:
+    if measured is not None and measured.monitor_bytes > MONITOR_BYTES:
+        return Region("monitor", measured.monitor_bytes, measured.source)
     return Region("monitor", MONITOR_BYTES, MONITOR_SOURCE)
 
 

@@ -15,7 +15,8 @@ DEFAULT_WORKER_SOURCE = "default, a guess until measured"
 LEAST_WORKER_BYTES = 64 * MIB
 # gunicorn's arbiter without preload was measured at 34 MB resident; room for its page tables and our own thread.
 ARBITER_BYTES = 64 * MIB
-# The monitor was measured at 9.5 MB of its own (docs/concepts/monitor.md), more while many clients ask at once.
+# The monitor was measured at 9.5 to 11 MB of its own (docs/concepts/monitor.md), more while many clients ask at once:
+# so this is the least, whatever it has when it is looked at.
 MONITOR_BYTES = 12 * MIB
 # The code of the libraries in use, which the kernel can drop but must read again at once: 16 to 48 MB were measured.
 FILES_BYTES = 16 * MIB
@@ -47,8 +48,8 @@ class Measured:
 
     `worker_bytes` is what a worker has for itself, `peak_bytes` the most one ever had (at least as much).
     `shared_bytes` is the arbiter with what workers share with it, `files_bytes` the mapped files, `shmem_bytes` what
-    lies in shared memory (/dev/shm, tmpfs). `source` is for people: "measured at this start". `provisional` is True
-    until requests have been answered.
+    lies in shared memory (/dev/shm, tmpfs), `monitor_bytes` what the monitor has (0: nobody looked). `source` is for
+    people: "measured at this start". `provisional` is True until requests have been answered.
     """
 
     worker_bytes: int
@@ -58,6 +59,7 @@ class Measured:
     shmem_bytes: int
     source: str
     provisional: bool
+    monitor_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,11 +59,18 @@ def measurements(largest_bytes: int) -> st.SearchStrategy[Measured]:
     """Draw what a pool may have been measured at."""
     sizes = st.integers(0, largest_bytes)
     return st.builds(
-        lambda own, more, shared, files, shmem: Measured(
-            own, shared, own + more, files, shmem, "measured at this start", provisional=False
+        lambda own, more, shared, files, shmem, monitor: Measured(
+            own,
+            shared,
+            own + more,
+            files,
+            shmem,
+            "measured at this start",
+            provisional=False,
+            monitor_bytes=monitor,
         ),
         st.integers(1, largest_bytes),
-        *[sizes] * 4,
+        *[sizes] * 5,
     )
 
 
@@ -332,7 +339,7 @@ def test_the_guesses(demand: Demand, supply: Supply) -> None:
     regions = named(plan_workers(replace(demand, allow_overcommit=True), supply))
     measured, said = demand.measured, demand.worker_estimate_bytes
 
-    assert MONITOR_BYTES == regions["monitor"]
+    assert max(MONITOR_BYTES, measured.monitor_bytes if measured else 0) == regions["monitor"]
     assert demand.preload == ("reload" in regions)
     if measured is None:
         assert (ARBITER_BYTES, said or DEFAULT_WORKER_BYTES) == (regions["arbiter"], regions["worker"])

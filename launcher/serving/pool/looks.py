@@ -53,12 +53,14 @@ class Readers:
 
     footprint: of a process; None: it is gone. others: the pool's processes that are no workers.
     shmem_bytes: what lies in shared memory and counts against the limit. room: below the limit, as it is now.
+    monitor: of the monitor's process; None: there is none.
     """
 
     footprint: Callable[[int], Footprint | None]
     others: Callable[[], Iterable[int]]
     shmem_bytes: Callable[[], int]
     room: Callable[[], Room | None] = lambda: None
+    monitor: Callable[[], Footprint | None] = lambda: None
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from launcher.growth import Growth
-from launcher.limits.footprint import read_footprint
+from launcher.limits.footprint import Footprint, read_footprint
 from launcher.limits.oom import OomReader
 from launcher.limits.room import RoomReader
 from launcher.limits.usage import UsageReader
@@ -192,4 +192,8 @@ def _pilot(growth: Growth, pool: Pool, monitor: KeptMonitor, room: RoomReader) -
         found = usage() if growth.is_limited else None  # without a limit it is the whole machine's
         return found.shmem_bytes if found is not None else 0
 
-    return Pilot(growth, Readers(read_footprint, others, shmem_bytes, room))
+    def watcher() -> Footprint | None:
+        keeper = monitor.keeper
+        return read_footprint(keeper.pid) if keeper is not None and keeper.pid is not None else None
+
+    return Pilot(growth, Readers(read_footprint, others, shmem_bytes, room, watcher))

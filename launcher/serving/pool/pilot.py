@@ -197,6 +197,9 @@ class Pilot:
             worker_bytes=found.worker_bytes,
             peak_bytes=found.peak_bytes,
             shared_bytes=found.shared_bytes,
+            files_bytes=found.files_bytes,
+            shmem_bytes=found.shmem_bytes,
+            monitor_bytes=found.monitor_bytes,
             requests=largest.slot.requests,
             workers=len(look.workers),
             is_exact=all(one.is_exact for one in look.seen.values()),
@@ -206,7 +209,8 @@ class Pilot:
     def _found(self, look: Look) -> Measured:
         workers, others = look.parts()
         provisional = self.milestone < Milestone.ALL_WARM
-        found = as_measured(workers, others, self.readers.shmem_bytes(), provisional=provisional)
+        shmem, monitor = self.readers.shmem_bytes(), self.readers.monitor()
+        found = as_measured(workers, others, shmem, provisional=provisional, monitor=monitor)
         if self.measured is None:
             return found
         return dataclasses.replace(found, peak_bytes=max(found.peak_bytes, self.measured.peak_bytes))
