@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,21 @@ unused = socket.socket()
 listener = socket.create_server(("127.0.0.1", 0))
 socket.create_connection(listener.getsockname()).close()
 listener.close()
+"""
+# Multiplying starts OpenBLAS's threads, which no Python code knows of; how many there are is written down.
+NUMPY = """
+import os
+import numpy as np
+ONES = np.ones((400, 400))
+ONES @ ONES
+(FOLDER / "threads").write_text(str(len(os.listdir("/proc/self/task"))))
+plain = app
+
+
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        assert (ONES @ ONES).sum() == 400**3
+    await plain(scope, receive, send)
 """
 UNSAFE = {
     "thread": (THREAD, "the thread 'poller-4711'"),
@@ -66,6 +82,19 @@ def test_what_is_over_is_no_reason(launch: Launch, project: MakeProject) -> None
     pool = start_pool(launch, project({"main.py": f"{APP}\n{HARMLESS}"}), "gunicorn", "--preload")
 
     assert pool.ready(2)
+    assert pool.end() == 0
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="OpenBLAS starts no threads on one CPU")
+def test_threads_of_a_c_library(launch: Launch, project: MakeProject) -> None:
+    """An application is preloaded whose import has started numpy's threads, and workers calculate with theirs."""
+    folder = project({"main.py": f"{APP}\n{NUMPY}"})
+    pool = start_pool(launch, folder, "gunicorn", "--preload")
+    workers = pool.ready(2)
+    answers = [pool.asked()["pid"] for _ in range(10)]
+
+    assert int((folder / "threads").read_text()) > 1, "the control: there are threads when it is forked"
+    assert workers.issuperset(answers)
     assert pool.end() == 0
 
 
