@@ -117,7 +117,7 @@ def _measured(outcome: Outcome, supply: Supply) -> Measured | None:
         worker_bytes=int(found["worker_bytes"]),
         shared_bytes=int(found["shared_bytes"]),
         peak_bytes=int(found["peak_bytes"]),
-        files_bytes=FILES_BYTES,
+        files_bytes=int(found.get("files_bytes", FILES_BYTES)),
         shmem_bytes=outcome.shmem_bytes if supply.memory_is_limited else 0,  # else it is the whole machine's
         source="measured in a trial",
         provisional=bool(found["provisional"]),
