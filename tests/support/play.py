@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from launcher.limits.oom import OomCounts
 from launcher.scoreboard import Board, Slot, Stage
@@ -17,6 +18,20 @@ from launcher.serving.pool.voice import Voice
 from launcher.serving.rules import Rules
 
 BOOT_S, LEAVE_S = 2.0, 1.0
+
+
+class Ears(Voice):
+    """Who keeps what the pool says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[tuple[str, dict[str, Any]]] = []
+
+    def say(self, event: str, **facts: object) -> None:
+        """Keep it."""
+        self.heard.append((event, facts))
+
+    warn = say
 
 
 @dataclass

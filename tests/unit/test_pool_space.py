@@ -20,28 +20,13 @@ from launcher.limits.room import Room
 from launcher.limits.usage import GroupUsage
 from launcher.serving.pool.asks import carry_out
 from launcher.serving.pool.space import Space
-from launcher.serving.pool.voice import Voice
 from launcher.serving.rules import Rules
-from support.play import BOOT_S, Play, begun
+from support.play import BOOT_S, Ears, Play, begun
 
 pytestmark = pytest.mark.race
 
 EACH, BESIDE = 100 * MIB, 40 * MIB
 ONE = EACH + EACH // 4
-
-
-class Ears(Voice):
-    """Who keeps what the pool says."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.heard: list[tuple[str, dict[str, Any]]] = []
-
-    def say(self, event: str, **facts: object) -> None:
-        """Keep it."""
-        self.heard.append((event, facts))
-
-    warn = say
 
 
 @dataclass

@@ -49,3 +49,13 @@ def test_workers_that_must_not_be_looked_at() -> None:
     measured = as_measured([vague, vague], [part(6, 50, 5)], 0, provisional=True)
 
     assert (60 * MIB, 51 * MIB, 30 * MIB) == (measured.worker_bytes, measured.shared_bytes, measured.files_bytes)
+
+
+def test_what_is_there_once_is_not_counted_with_each_worker() -> None:
+    """Two workers that share 100 MiB with a template have 10 each for themselves."""
+    worker = Footprint(10 * MIB, 40 * MIB, 120 * MIB, 120 * MIB, is_exact=True)
+    template = Footprint(5 * MIB, 50 * MIB, 120 * MIB, 120 * MIB, is_exact=True)
+    measured = as_measured([worker, worker], [template], 0, provisional=True)
+
+    assert measured.worker_bytes == 10 * MIB
+    assert 90 * MIB < measured.shared_bytes + 16 * MIB < 112 * MIB
