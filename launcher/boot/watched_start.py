@@ -71,6 +71,7 @@ class WatchedStart:
             "details": monitor.health_details,
             "metrics": monitor.metrics,
             "worker_memory_limit_bytes": settings.pool.worker_memory_limit,
+            "preload": settings.pool.preload,
             "health_http": monitor.health_http,
             "plugins": list(settings.plugins),
             "hooks": of_host(hooks),

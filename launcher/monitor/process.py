@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher.channel import Channel
 from launcher.kernel import die_with_parent, trim_memory
-from launcher.limits.usage import UsageReader
+from launcher.limits.room import RoomReader
 from launcher.monitor.control import Control
 from launcher.monitor.crashes import Crashes
 from launcher.monitor.disk import Disk
@@ -35,10 +35,13 @@ from launcher.monitor.processes import Processes
 from launcher.monitor.rendering import Rendering
 from launcher.monitor.routes import Routes
 from launcher.monitor.samples import Samples, usage_of_group
+from launcher.monitor.sharing import Sharing
 from launcher.monitor.status import Status
 from launcher.monitor.view import View
-from launcher.monitor.watch import ProcessSizes, Watch, ready_workers
+from launcher.monitor.watch import Watch
 from launcher.monitor.web import Web
+from launcher.monitor.weighing import ProcessSizes, ready_workers
+from launcher.monitor.yielding import Yielding
 from launcher.scoreboard import Board
 
 if TYPE_CHECKING:
@@ -168,9 +171,16 @@ class Monitor:
         warn = partial(_warn, plan)
         ready, sizes = ready_workers(self.view.board, int(plan["parent"])), ProcessSizes(self.processes)
         watch = Watch(plan.get("worker_memory_limit_bytes"), ready, sizes, self.control.ask, warn, self._clock)
-        pressure = Pressure(UsageReader(), self._memory_limit, watch.relieve, warn, self._clock)
+        yielding = Yielding(
+            self.control.ask, lambda: self.view.wanted, watch.largest, self._clock, is_unsure=self.view.has_server
+        )
+        pressure = Pressure(RoomReader(), watch.relieve, yielding, warn, self._clock)
         self.status.memory = pressure.facts
         self.ticks += [watch.look, pressure.look]
+        if plan.get("preload"):
+            sharing = Sharing(ready, sizes, self.control.ask, warn, self._clock)
+            self.status.memory = lambda: {**pressure.facts(), **sharing.facts()}
+            pressure.unshared = sharing.look
 
     def _watch_limits(self, plan: Mapping[str, Any], notes: Notes) -> None:
         limits = LimitsWatch(plan, self.view, partial(_warn, plan), readers(self._parent), self._clock)
@@ -178,10 +188,6 @@ class Monitor:
         self.status.limits = limits.memory
         self.status.others["cpus"] = limits.cpus
         self.ticks.append(limits.look)
-
-    def _memory_limit(self) -> int | None:
-        known = self.view.facts.get("memory") or self.plan.get("memory") or {}
-        return known.get("limit_bytes")
 
     def _listen(self) -> None:
         if (fd := self.plan.get("unix")) is not None:

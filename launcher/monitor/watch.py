@@ -8,16 +8,12 @@ much with its first requests looks like a leak; that it stops is known ten secon
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Callable, Iterable
 
-from launcher.limits.footprint import read_footprint
-from launcher.monitor.processes import Processes
 from launcher.monitor.recycling import PAUSE_S, WORTH, Ask, Asked, Recycling
-from launcher.monitor.watched import FRESH_S, LARGER, LOOKS, Ready, Sizes, Watched
-from launcher.scoreboard import SLOTS, Board, Stage
+from launcher.monitor.watched import FRESH_S, LARGER, LOOKS, Ready, Relief, Sizes, Watched
 
 _YOUNG_S = 3.0
 _AT_ONCE_S = 0.05  # spent on walking pages before the next answer is due
@@ -28,7 +24,7 @@ CALM_S = 600.0  # without a relief, when the last one's successor has soon been 
 _SOON_S = 120.0  # to the limit: three successors in a row that need no longer make the limit doubtful
 _DOUBTS = 3
 _FAR_ABOVE = 1.5  # the limit: a doubtful one is still there to bound a leak
-_ROOM_S = 5.0  # as long as what was last said of the group's room holds
+_KNOWN_S = 10.0  # as long as a walk holds for who only wants to know how large the largest is
 _LEAKS_S = 600.0  # as long as one that leaked is taken for what its like will do, too
 
 
@@ -58,8 +54,7 @@ class Watch:
         self._leaked_at = self._begun_at = self._calm_until = float("-inf")
         self._calm: Asked | None = None  # the last relief of a worker that did not grow
         self._soon = 0  # successors in a row that were soon above the limit
-        self._boots = self._is_short_said = False
-        self._room: tuple[float, int] | None = None  # when it was said, bytes
+        self._boots = False
 
     def look(self) -> None:
         """Weigh every worker, and do what can be done now."""
@@ -77,43 +72,43 @@ class Watch:
         if self._recycling.may_begin(now):
             self._recycle(now)
 
-    def relieve(self, room_bytes: int, left_s: float) -> str:
-        """Recycle the largest, if it is larger than it needs to be; return what is begun, or else why nothing is.
+    def relieve(self, left_s: float) -> Relief:
+        """Recycle the largest, if it is larger than it needs to be; return what is done about it.
 
-        room_bytes: what the group may grow by, since the successor is there first. left_s: until it will have, as it
-        grows now; 0 for a group that has little left, however it grows; infinite: nothing is to be done, that is only
-        what the room is.
+        Whether its successor fits beside it is the pool's to see: where it does not the old one goes first.
+        left_s: until the group will have reached its limit, as it grows now; 0 for one that has little left, however it
+        grows.
         """
         now = self._clock()
-        self._room = now, room_bytes
-        if math.isinf(left_s):
-            return ""
         if not self._recycling.may_begin(now):
-            return "" if self._recycling.asked else "the last recycle freed less than predicted: the next one waits"
+            if (asked := self._recycling.asked) is not None:
+                return Relief("a worker is being recycled", is_enough=True, for_s=now - asked.at)
+            return Relief("the last recycle freed less than predicted: the next one waits")
+        if left_s > 0 and not self._is_hasty(left_s, now):
+            return Relief("", is_enough=True)
         self._walk(now)
         known = [worker for worker in self._workers.values() if worker.own_bytes and (left_s == 0 or worker.grows)]
         if not known:
-            return "no worker could be recycled"
+            return Relief("no worker could be recycled")
         worker = max(known, key=lambda worker: worker.own_bytes)
-        return self._why_not(worker, now, room_bytes) or self._relieve_in_time(worker, now, left_s)
+        if worker.own_bytes <= self._least(worker, now) * LARGER:
+            return Relief("the workers are equally large, and as large as they were when they were new")
+        return self._relieve_by(worker, now, left_s)
 
-    def _relieve_in_time(self, worker: Watched, now: float, left_s: float) -> str:
-        if left_s > 0:
-            return self._relieve(worker, now) if self._is_hasty(left_s, now) else ""
-        if worker.grows and worker.has_gained:
+    def largest(self) -> Watched | None:
+        """Return who has most for itself, by a walk that is not old; None: nobody could be walked yet."""
+        now = self._clock()
+        self._walk(now, older_than_s=_KNOWN_S)
+        known = [worker for worker in self._workers.values() if worker.own_bytes]
+        return max(known, key=lambda worker: worker.own_bytes, default=None)
+
+    def _relieve_by(self, worker: Watched, now: float, left_s: float) -> Relief:
+        if left_s > 0 or (worker.grows and worker.has_gained):
             return self._relieve(worker, now)
         if now < self._calm_until:
-            return "no worker grows, and one was recycled a short time ago: the next one waits"
+            return Relief("no worker grows, and one was recycled a short time ago: the next one waits")
         said, self._calm, self._calm_until = self._relieve(worker, now), self._recycling.asked, now + PAUSE_S
         return said
-
-    def _why_not(self, worker: Watched, now: float, room_bytes: int) -> str:
-        least = self._least(worker, now)
-        if worker.own_bytes <= least * LARGER:
-            return "the workers are equally large, and as large as they were when they were new"
-        if least > room_bytes:
-            return "the largest worker cannot be recycled: there is no room for another one beside it"
-        return ""
 
     def _is_hasty(self, left_s: float, now: float) -> bool:
         """Tell whether what grows are workers that serve: those that boot are done in a moment."""
@@ -122,15 +117,16 @@ class Watch:
             return False
         return left_s <= (LEAK_LEFT_S if self._leaks(now) else _LEFT_S)
 
-    def _relieve(self, worker: Watched, now: float) -> str:
+    def _relieve(self, worker: Watched, now: float) -> Relief:
         pid, own = worker.ready.pid, worker.own_bytes
         because = "the pool is short of memory, and this worker is larger than it needs to be"
         self._warn("launcher.worker_oversized", because=because, pid=pid, private_bytes=own)
         self._begin(worker, now, own)
-        return f"worker {pid} is recycled"
+        return Relief(f"worker {pid} is recycled", is_enough=True)
 
-    def _walk(self, now: float) -> None:
-        for worker in sorted(self._workers.values(), key=lambda worker: worker.walked_at):
+    def _walk(self, now: float, older_than_s: float = 0.0) -> None:
+        met = [worker for worker in self._workers.values() if now - worker.walked_at >= older_than_s]
+        for worker in sorted(met, key=lambda worker: worker.walked_at):
             if self._clock() - now < _AT_ONCE_S and (own := self._sizes.own(worker.ready.pid)) is not None:
                 worker.note(own, own, now)
             if worker.is_back(now):
@@ -223,25 +219,14 @@ class Watch:
         if not worth:
             return
         worker = max(worth, key=lambda worker: worker.own_bytes)
-        is_short, because = self._is_short(worker, now), "it stays above --worker-memory-limit"
-        if is_short:
-            because += ", and cannot be recycled: there is no room for another one beside it"
-        if not (is_short and self._is_short_said):
-            facts = {"pid": worker.ready.pid, "private_bytes": worker.own_bytes, "limit_bytes": self._limit}
-            self._warn("launcher.worker_oversized", because=because, **facts)
-        self._is_short_said = is_short
-        if not is_short:
-            self._begin(worker, now, self._limit)
+        facts = {"pid": worker.ready.pid, "private_bytes": worker.own_bytes, "limit_bytes": self._limit}
+        self._warn("launcher.worker_oversized", because="it stays above --worker-memory-limit", **facts)
+        self._begin(worker, now, self._limit)
 
     def _is_due(self, worker: Watched, now: float) -> bool:
         """Tell whether a limit that all reach soon has waited for a minute, or would not bound this one any more."""
         has_paused = self._soon < _DOUBTS or now >= self._begun_at + PAUSE_S
         return has_paused or worker.own_bytes > self._limit * _FAR_ABOVE
-
-    def _is_short(self, worker: Watched, now: float) -> bool:
-        """Tell whether the group has no room for its successor, as far as that is known."""
-        said_at, room_bytes = self._room or (float("-inf"), 0)
-        return now - said_at <= _ROOM_S and self._least(worker, now) > room_bytes
 
     def _begin(self, worker: Watched, now: float, most_bytes: int) -> None:
         predicted = self._predicted(worker)
@@ -263,36 +248,3 @@ class Watch:
         others = [one.own_bytes for one in self._workers.values() if one is not worker and one.own_bytes]
         less = [self._limit, *sorted(others)[(len(others) - 1) // 2 : len(others) // 2 + 1]]
         return worker.own_bytes - min([*less, *([worker.fresh_bytes] if worker.fresh_bytes is not None else [])])
-
-
-class ProcessSizes:
-    """Reads how much memory processes have for themselves."""
-
-    def __init__(self, processes: Processes) -> None:
-        """Read what is cheap by `processes`."""
-        self._processes = processes
-
-    def cheap(self, pid: int) -> int | None:
-        """Return what is resident and of no file, as statm has it."""
-        counted = self._processes.counted(pid)
-        return None if counted is None else counted[0]
-
-    def own(self, pid: int) -> int | None:
-        """Return what a walk of its pages finds."""
-        footprint = read_footprint(pid)
-        return None if footprint is None else footprint.own_bytes
-
-
-def ready_workers(board: Board, arbiter_pid: int) -> Callable[[], list[Ready]]:
-    """Return what finds the workers that serve or boot and are not asked to leave; the server itself is none."""
-
-    def find() -> list[Ready]:
-        slots = map(board.slot, range(min(board.used, SLOTS)))
-        found = [
-            Ready(slot.number, slot.pid, slot.stage_since, boots=slot.stage is not Stage.READY)
-            for slot in slots
-            if Stage.FORKED <= slot.stage <= Stage.READY and not slot.asked
-        ]
-        return [one for one in found if one.number and one.pid > 0 and one.pid != arbiter_pid]
-
-    return find

@@ -30,12 +30,27 @@ class Ready:
     """A worker that serves: its number (never used again), its process, since when (monotonic).
 
     boots: it does not serve yet: all that is known of it is that it takes memory meanwhile.
+    generation: of the code it runs; with --preload those of one share what was loaded before the fork.
     """
 
     number: int
     pid: int
     since: float
     boots: bool = False
+    generation: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Relief:
+    """What is done for a pool that is short of memory.
+
+    because: what is begun, or else why nothing is. is_enough: something is under way, or there is no need after all.
+    for_s: for so many seconds it is under way.
+    """
+
+    because: str
+    is_enough: bool = False
+    for_s: float = 0.0
 
 
 @dataclass(slots=True)

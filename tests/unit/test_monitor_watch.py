@@ -2,139 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from launcher.errors import ExitCode
-from launcher.limits.usage import GroupUsage
-from launcher.monitor.pressure import Pressure
 from launcher.monitor.processes import Processes
 from launcher.monitor.recycling import PAUSE_S
-from launcher.monitor.watch import CALM_S, ProcessSizes, Watch, ready_workers
-from launcher.monitor.watched import LOOKS, Ready, Watched
+from launcher.monitor.watch import CALM_S
+from launcher.monitor.watched import LOOKS, Ready, Relief, Watched
+from launcher.monitor.weighing import ProcessSizes, ready_workers
 from launcher.scoreboard import Board, Stage
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from launcher.monitor.control import Outcome
-
-MIB = 1 << 20
-LIMIT = 120
-BOOTING = 9_000_000  # the number of one that boots
-FRESH = 30  # MiB, what a worker of most scenes begins with
-Size = Callable[[float], float | None]  # age in seconds -> MiB
-
-
-def leaks(per_s: float, most: float = 10_000) -> Size:
-    """Return the size of a worker that grows by so many MiB each second."""
-    return lambda age_s: min(most, FRESH + per_s * age_s)
-
-
-def always(size: float) -> Size:
-    """Return the size of a worker that never grows."""
-    return lambda _: size
-
-
-@dataclass
-class Scene:
-    """A pool whose workers have sizes in MiB, and the watch over it; a recycle takes `takes_s` seconds.
-
-    size: of a worker of this number. shared: MiB that the cheap figure has besides. old_s: how old the first are.
-    """
-
-    size: Callable[[int], Size]
-    workers: int = 2
-    shared: float = 0
-    flutter: Callable[[float], float] = lambda _: 0  # seconds -> MiB that come and go in the cheap figure
-    old_s: float = 0
-    takes_s: int = 2
-    answer: tuple[int, str] | None = (0, "")  # None: nobody answers
-    now: float = 1000.0
-    born: dict[int, float] = field(default_factory=dict)
-    asked: list[tuple[float, int]] = field(default_factory=list)  # when, number
-    said: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
-    walks: int = 0
-    screams: bool = False
-    limit: int | None = LIMIT
-    most_needed: int = 0
-    booting: float = 0  # MiB of one that does not serve yet
-    _due: list[tuple[float, int, Outcome]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.begun = self.now
-        self.born = dict.fromkeys(range(1, self.workers + 1), self.now - self.old_s)
-        limit = None if self.limit is None else self.limit * MIB
-        self.watch = Watch(limit, self.ready, self, self.ask, self.warn, lambda: self.now)
-
-    def ready(self) -> list[Ready]:
-        """Return the workers that serve, and the one that boots."""
-        boots = [Ready(BOOTING, BOOTING, self.now, boots=True)] if self.booting else []
-        return [*boots, *(Ready(number, number, since) for number, since in self.born.items())]
-
-    def cheap(self, pid: int) -> int | None:
-        """Return what statm would have."""
-        own = self._size(pid)
-        return None if own is None else int((own + self.shared + self.flutter(self.now)) * MIB)
-
-    def own(self, pid: int) -> int | None:
-        """Return what smaps_rollup would have."""
-        self.walks += 1
-        own = self._size(pid)
-        return None if own is None else int(own * MIB)
-
-    def _size(self, pid: int) -> float | None:
-        if self.screams:
-            return LIMIT * 2 + (self.now - self.begun)
-        if pid == BOOTING:
-            return self.booting or None
-        return self.size(pid)(self.now - self.born[pid]) if pid in self.born else None
-
-    def ask(self, message: Mapping[str, Any], outcome: Outcome) -> None:
-        """Carry out an ask after a while."""
-        assert message == {"ask": "recycle", "pid": message["pid"], "because": "memory"}
-        assert self._due == [], "one at a time"
-        self.asked.append((self.now - self.begun, message["pid"]))
-        self._due.append((self.now + self.takes_s, message["pid"], outcome))
-
-    def warn(self, event: str, **facts: object) -> None:
-        """Keep what is said."""
-        self.said.append((event, facts))
-
-    def dies(self, number: int) -> None:
-        """End a worker; the pool puts another one in its place."""
-        del self.born[number]
-        self.born[max([number, *self.born]) + 1] = self.now
-
-    def run(self, seconds: int) -> Scene:
-        """Let time pass, a look each second."""
-        for _ in range(seconds):
-            self.now += 1
-            self._carry_out()
-            self.watch.look()
-        return self
-
-    def _carry_out(self) -> None:
-        for due in [one for one in self._due if one[0] <= self.now and self.answer is not None]:
-            self._due.remove(due)
-            code, because = self.answer or (0, "")
-            if due[1] in self.born and code == 0:
-                self.dies(due[1])
-            due[2](code, because)
-
-    def events(self, name: str) -> list[Mapping[str, Any]]:
-        """Return the facts of each event of this name."""
-        return [facts for event, facts in self.said if event == f"launcher.{name}"]
-
-    def most_in(self, window_s: float) -> int:
-        """Return how many recycles there were in the worst window of this length."""
-        return max((sum(at <= other < at + window_s for other, _ in self.asked) for at, _ in self.asked), default=0)
+from support.memory_scene import FRESH, LIMIT, MIB, Scene, Size, always, leaks
 
 
 def test_a_worker_that_leaks_is_recycled() -> None:
@@ -260,66 +140,47 @@ def test_a_worker_that_cannot_be_read() -> None:
 def test_the_pools_relief() -> None:
     """The largest is recycled when it is larger than the smallest, though it has no limit of its own."""
     scene = Scene(lambda number: always(60 if number == 2 else 40), workers=3, limit=None).run(20)
-    said = scene.watch.relieve(50 * MIB, 0)
+    said = scene.watch.relieve(0)
     scene.run(5)
 
-    assert ("worker 2 is recycled", [2]) == (said, [number for _, number in scene.asked])
-    assert "equally large" in scene.watch.relieve(50 * MIB, 0)
+    assert (Relief("worker 2 is recycled", is_enough=True), [2]) == (said, [number for _, number in scene.asked])
+    assert "equally large" in scene.watch.relieve(0).because
+    assert not scene.watch.relieve(0).is_enough
 
 
 def test_one_that_is_new_is_no_measure() -> None:
     """That it has not loaded yet what all load does not make the others larger than they need to be."""
     scene = Scene(lambda number: always(60 if number < 3 else FRESH), old_s=100, limit=None).run(5)
     scene.born[3] = scene.now - 3
-    young = scene.run(1).watch.relieve(50 * MIB, 0)
+    young = scene.run(1).watch.relieve(0).because
     scene.run(10)
 
     assert "equally large" in young
-    assert "is recycled" in scene.watch.relieve(50 * MIB, 0)
+    assert "is recycled" in scene.watch.relieve(0).because
 
 
 @pytest.mark.parametrize(
-    ("size", "room", "said"),
-    [
-        (leaks(3, 90), 70, "is recycled"),
-        (always(60), 50, "equally large"),
-        (leaks(3, 90), 20, "no room"),
-        (lambda _: None, 50, "no worker"),
-    ],
-    ids=["grown alike", "alike", "no room", "gone"],
+    ("size", "said"),
+    [(leaks(3, 90), "is recycled"), (always(60), "equally large"), (lambda _: None, "no worker")],
+    ids=["grown alike", "alike", "gone"],
 )
-def test_when_the_largest_is_to_blame(size: Size, room: float, said: str) -> None:
-    """Workers that have grown alike are larger than when they were new; one without room beside it has to stay."""
+def test_when_the_largest_is_to_blame(size: Size, said: str) -> None:
+    """Workers that have grown alike are larger than when they were new."""
     scene = Scene(lambda _: size, limit=None).run(200)
 
-    assert said in scene.watch.relieve(int(room * MIB), 0)
+    assert said in scene.watch.relieve(0).because
 
 
 def test_relief_that_frees_nothing_waits_for_a_minute() -> None:
     """A successor that is as large as the one before it was no relief."""
     scene = Scene(lambda number: always(60 if number == 1 else 40), limit=None).run(20)
-    scene.watch.relieve(50 * MIB, 0)
-    under_way = scene.watch.relieve(50 * MIB, 0)
+    scene.watch.relieve(0)
+    under_way = scene.run(1).watch.relieve(0)
     scene.size = lambda _: always(60)
     scene.run(5)
 
-    assert "" == under_way
-    assert "less than predicted" in scene.watch.relieve(50 * MIB, 0)
-
-
-def in_group(scene: Scene, limit: int, base: int, seconds: int) -> Scene:
-    """Let time pass in a group with so many MiB, of which `base` are nobody's."""
-
-    def usage() -> GroupUsage:
-        needed = sum((scene.own(pid) or 0 for pid in scene.born), base * MIB)
-        scene.most_needed = max(scene.most_needed, needed)
-        return GroupUsage(needed, 0, 0, "/group")
-
-    pressure = Pressure(usage, lambda: limit * MIB, scene.watch.relieve, scene.warn, lambda: scene.now)
-    for _ in range(seconds):
-        scene.run(1)
-        pressure.look()
-    return scene
+    assert Relief("a worker is being recycled", is_enough=True, for_s=1.0) == under_way
+    assert "less than predicted" in scene.watch.relieve(0).because
 
 
 @pytest.mark.parametrize(
@@ -333,7 +194,7 @@ def in_group(scene: Scene, limit: int, base: int, seconds: int) -> Scene:
 def test_a_full_pool_that_serves_well(workers: int, limit: int, base: int, shared: int, size: Size) -> None:
     """Of a pool that stands above nine tenths without a leak a few are tried, then it is left alone for long."""
     scene = Scene(lambda _: size, workers=workers, shared=shared, limit=None, flutter=lambda now: 8 * (now % 20 > 16))
-    in_group(scene, limit, base, 3600)
+    scene.run_in(scene.room_of(limit, base, is_limited=False), 3600)
 
     assert 1 <= len(scene.asked) <= 12
     assert scene.most_in(PAUSE_S) == 1
@@ -342,9 +203,10 @@ def test_a_full_pool_that_serves_well(workers: int, limit: int, base: int, share
 
 def test_a_leak_in_a_group() -> None:
     """Two workers that leak 50 MB/s together never have all the 512 MiB."""
-    scene = in_group(Scene(lambda _: leaks(25), limit=None), 512, 60, 300)
+    scene = Scene(lambda _: leaks(25), limit=None).run_in_group(512, 60, 300)
 
     assert scene.most_needed < 512 * MIB
+    assert [] == scene.resized
 
 
 def test_what_is_held_against_what_it_was() -> None:
@@ -367,7 +229,7 @@ def test_in_haste_only_for_who_serves(per_s: float, booting: float, age_s: float
     first = leaks(per_s) if per_s else always(3 * FRESH)
     scene = Scene(lambda number: first if number == 1 else always(FRESH), old_s=60, limit=None).run(10)
     scene.booting, scene.born[3] = booting, scene.now + 1 - age_s
-    scene.run(1).watch.relieve(300 * MIB, 2.0)
+    scene.run(1).watch.relieve(2.0)
 
     assert asked == len(scene.asked)
 
@@ -381,18 +243,6 @@ def test_a_limit_a_little_below_what_all_come_to() -> None:
     assert "3 new workers in a row" in doubtful["because"]
     assert all(after - before >= PAUSE_S for before, after in pairwise(late))
     assert len(late) > 10
-
-
-def test_no_room_for_the_successor() -> None:
-    """One above its limit stays, when the group has no room for two: that is said once, and it goes when there is."""
-    scene = Scene(lambda number: leaks(10) if number == 1 else always(FRESH))
-    for room in [20] * 30 + [50] * 5:
-        scene.watch.relieve(room * MIB, math.inf)
-        scene.run(1)
-    short, recycled = scene.events("worker_oversized")
-
-    assert [(31, 1)] == scene.asked
-    assert ("no room" in short["because"], "no room" in recycled["because"]) == (True, False)
 
 
 def test_who_serves() -> None:

@@ -1,0 +1,47 @@
+"""Which workers are there, and how large are they?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from launcher.limits.footprint import Footprint, read_footprint
+from launcher.monitor.processes import Processes
+from launcher.monitor.watched import Ready
+from launcher.scoreboard import SLOTS, Board, Stage
+
+
+class ProcessSizes:
+    """Reads how much memory processes have for themselves."""
+
+    def __init__(self, processes: Processes) -> None:
+        """Read what is cheap by `processes`."""
+        self._processes = processes
+
+    def cheap(self, pid: int) -> int | None:
+        """Return what is resident and of no file, as statm has it."""
+        counted = self._processes.counted(pid)
+        return None if counted is None else counted[0]
+
+    def own(self, pid: int) -> int | None:
+        """Return what a walk of its pages finds."""
+        footprint = self.footprint(pid)
+        return None if footprint is None else footprint.own_bytes
+
+    def footprint(self, pid: int) -> Footprint | None:
+        """Return all that a walk of its pages finds."""
+        return read_footprint(pid)
+
+
+def ready_workers(board: Board, arbiter_pid: int) -> Callable[[], list[Ready]]:
+    """Return what finds the workers that serve or boot and are not asked to leave; the server itself is none."""
+
+    def find() -> list[Ready]:
+        slots = map(board.slot, range(min(board.used, SLOTS)))
+        found = [
+            Ready(slot.number, slot.pid, slot.stage_since, slot.stage is not Stage.READY, slot.generation)
+            for slot in slots
+            if Stage.FORKED <= slot.stage <= Stage.READY and not slot.asked
+        ]
+        return [one for one in found if one.number and one.pid > 0 and one.pid != arbiter_pid]
+
+    return find
