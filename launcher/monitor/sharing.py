@@ -24,6 +24,7 @@ _LOST_BYTES, _LOST = 16 << 20, 0.25  # of what it had when new: what traffic cos
 _TURN_S, _BLIND_TURN_S = 60.0, 10.0  # for the next worker, whatever the group says; where there is no group
 _AT_ONCE_S = 0.05  # spent on walking pages before the next answer is due
 _PAUSE_S = 5.0  # between two asks, and until the pool has the size that it has found
+_HOLDS_S = 600.0  # without a further loss: then the others have been asked for the same, or never are
 _BECAUSE = "requests un-share the pages that were loaded before the fork"
 _WHY = f"{_BECAUSE}: objects that they touch are copied for each worker, since that changes their reference counts"
 
@@ -68,7 +69,7 @@ class Sharing:
         self._said: set[int] = set()  # generations
         self._refused: set[int] = set()
         self._anon_bytes = 0
-        self._turn_at = self._asked_at = self._quiet_until = float("-inf")
+        self._turn_at = self._asked_at = self._quiet_until = self._lost_at = float("-inf")
         self._is_asked = False
         self._to_ask: Ready | None = None
 
@@ -76,7 +77,8 @@ class Sharing:
         """Walk who is due, and say what was found.
 
         anon_bytes: of the whole group; None: nothing tells. Return how much the workers will need besides when all have
-        lost what one has, in bytes (0 while the pool finds its size anew); None: nobody has lost much.
+        lost what one has, in bytes (0 while the pool finds its size anew, and when none has lost any for ten minutes);
+        None: nobody has lost much.
         """
         now = self._clock()
         there = {one.number: one for one in self._ready() if not one.boots}
@@ -89,7 +91,8 @@ class Sharing:
         return self._coming(there) if self._most_lost else None
 
     def _coming(self, there: Mapping[int, Ready]) -> int:
-        if self._is_asked or self._to_ask is not None or self._clock() < self._quiet_until:
+        now = self._clock()
+        if self._is_asked or self._to_ask is not None or not self._quiet_until <= now <= self._lost_at + _HOLDS_S:
             return 0
         still = (self._most_lost.get(one.generation, 0) - self._lost.get(one.number, 0) for one in there.values())
         return sum(max(0, one) for one in still)
@@ -146,7 +149,7 @@ class Sharing:
     def _tell(self, worker: Ready, now: Footprint, new: _Seen) -> None:
         told = self._told.get(worker.number, new.own_bytes)
         if now.own_bytes - told > _much(new.own_bytes):
-            self._told[worker.number] = now.own_bytes
+            self._told[worker.number], self._lost_at = now.own_bytes, self._clock()
             self._to_ask = None if worker.generation in self._refused else worker
         if worker.generation in self._said:
             return

@@ -126,6 +126,16 @@ def test_what_will_be_lost_besides() -> None:
     assert 1 == len(scene.asked)
 
 
+def test_what_only_one_ever_does() -> None:
+    """When no other worker has lost any for ten minutes none is expected to."""
+    scene = Scene(answer=(int(ExitCode.USAGE), "somebody has said it")).run(5)
+    scene.unshared[1] = 132
+    before, after = scene.run(590).coming, scene.run(20).coming
+    scene.unshared[2] = 100
+
+    assert (3 * 132 * MIB, 0, (2 * 132 + 32) * MIB) == (before, after, scene.run(2).coming)
+
+
 def test_a_leak_is_none() -> None:
     """What is taken anew is resident besides: nothing is said of 300 MiB of it."""
     scene = Scene().run(5)
