@@ -137,6 +137,7 @@ def test_a_pool_that_finds_its_size_has_fewer(group: MemoryGroup, launch: Launch
     told = ("--preload", "--max-workers", "2", "--allow-overcommit")
     pool = start_pool(launch, folder, "gunicorn", *told, workers=None, before=group.inside)
     pool.ready(2)
+    pool.seen("worker_measured", workers=2)
     touched(pool)
     pool.seen("sharing_broken")
     (sized,) = pool.seen("pool_sized", wanted=1, before=2)
