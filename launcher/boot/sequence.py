@@ -235,7 +235,6 @@ def server_command(
             import_dir=plan.app.import_dir,
             workers=plan.budget.workers,
             growth=plan.growth,
-            usable_bytes=plan.budget.budget_bytes,
             listeners=listeners,
             pool=settings.pool,
             http=settings.http,

@@ -35,7 +35,10 @@ _WATCHED = {
     "free_bytes": ("memory_free_bytes", "What is left of its limit; below 0 where that was lowered."),
     "worker_limit_bytes": ("memory_worker_limit_bytes", "What a worker may have for itself before it is replaced."),
     "pressed": ("memory_pressed", "Whether the limit is nearly reached."),
-    "share_ratio": ("memory_share_ratio", "Sum of the proportional sizes of the workers by that of their resident ones: 1 shares nothing."),
+    "share_ratio": (
+        "memory_share_ratio",
+        "Proportional by resident size of all workers together: 1 shares nothing.",
+    ),
     "given_up": ("workers_given_up", "Workers that the pool does without for want of memory."),
 }
 

@@ -40,7 +40,6 @@ class ServerPlan:
     log: LogSettings
     graceful_timeout_s: float
     growth: Growth | None = None  # how the pool may find its size; None: it is `workers`
-    usable_bytes: int | None = None  # of the memory limit
     drain_delay_s: float = 0.0
     wrap_app: tuple[str, ...] = ()  # plugins that put something around the application
     health_worker: str | None = None

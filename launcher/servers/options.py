@@ -77,7 +77,7 @@ def pool_rules(plan: ServerPlan) -> dict[str, object]:
         "wrap_app": list(plan.wrap_app),
         "health_worker": plan.health_worker,
         "metrics_by_status": plan.metrics_by_status,
-        "usable_bytes": plan.usable_bytes,
+        "memory": pool.memory.value if pool.memory is not None else None,
         "may_overcommit": pool.allow_overcommit,
         "growth": plan.growth.crossing() if plan.growth is not None else None,
     }

@@ -26,7 +26,7 @@ class Rules:
     wrap_app: plugins that put something around the application. health_worker: `module:function`, asked in each worker.
     metrics_by_status: whether answers are counted by the class of their status.
     growth: how the pool may find its size; None: it is `workers` until somebody says otherwise.
-    usable_bytes: the part of the memory limit that the pool may use; None: all of it. may_overcommit: or more.
+    memory: the part of the memory limit that the pool may use (`Demand`). may_overcommit: or more.
     """
 
     workers: int = 1
@@ -40,7 +40,7 @@ class Rules:
     health_worker: str | None = None
     metrics_by_status: bool = False
     growth: Growth | None = None
-    usable_bytes: int | None = None
+    memory: float | int | None = None
     may_overcommit: bool = False
 
     @classmethod

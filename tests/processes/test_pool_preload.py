@@ -255,3 +255,18 @@ def test_elsewhere_preload_is_refused(plain: bool) -> None:  # noqa: FBT001 - a 
         cure = error.cure
 
     assert plain == ("leave preload out" not in cure)
+
+
+def test_a_reload_with_a_broken_configuration_keeps_the_template(launch: Launch, project: MakeProject) -> None:
+    """Nothing was imported for it: whoever is missing afterwards comes from the application that was imported once."""
+    folder = project({"main.py": APP, "gunicorn.conf.py": ""})
+    pool = start_pool(launch, folder, "gunicorn", "--preload")
+    first = pool.ready(2)
+    (folder / "gunicorn.conf.py").write_text("workers = (")
+    pool.tell(signal.SIGHUP)
+    pool.seen("reload_failed")
+    pool.kill(min(first))
+    pool.ready(3)
+
+    assert 1 == noted(folder)["import"]
+    assert pool.end() == 0

@@ -11,10 +11,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from launcher.budget import MIB, Measured
+from launcher.budget import MIB, Measured, Supply
 from launcher.growth import Growth
-from launcher.limits.footprint import Footprint
-from launcher.limits.room import Room
+from launcher.limits.footprint import Footprint, Parts
 from launcher.serving.pool.looks import WARM_REQUESTS, Milestone, Readers
 from launcher.serving.pool.pilot import Pilot
 from launcher.serving.rules import Rules
@@ -61,14 +60,15 @@ class Scene:
     size: int | None = 100
     sizes: dict[int, int | None] = field(default_factory=dict)
     peak: int = 0
-    shmem: int = 0
-    room: Room | None = None
+    shmem: int | None = 0
+    mapped: int = 0
+    supply: Supply | None = None
     read: list[int] = field(default_factory=list)
     ears: Ears = field(default_factory=Ears)
 
     def __post_init__(self) -> None:
         self.play.pool.voice = self.ears
-        readers = Readers(self.footprint, lambda: [ARBITER], lambda: self.shmem, lambda: self.room)
+        readers = Readers(self.footprint, lambda: [ARBITER], self.in_shared_memory, lambda: self.supply)
         self.play.pool.pilot = self.pilot = Pilot(self.growth, readers, lambda: NOON)
 
     def footprint(self, pid: int) -> Footprint | None:
@@ -80,7 +80,15 @@ class Scene:
         own = size * MIB
         files = 16 * MIB if pid == ARBITER else 0
         kernel = 256 * 1024
-        return Footprint(own, own + files - kernel, own + files, own + files + self.peak * MIB, is_exact=True)
+        rss, mapped = own + files, 0 if pid == ARBITER else self.mapped * MIB
+        parts = Parts(own - kernel - mapped, files, mapped)
+        peak = rss + self.peak * MIB
+        return Footprint(own, rss - kernel, rss, peak, is_exact=True, kernel_bytes=kernel, parts=parts)
+
+    def in_shared_memory(self) -> int | None:
+        """Return what was set, and what the workers map."""
+        mapped = self.mapped * MIB * len(self.play.workers)
+        return None if self.shmem is None else self.shmem + mapped
 
     def run(self, seconds: float) -> int:
         """Let time pass; return how many serve."""

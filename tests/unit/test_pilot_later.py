@@ -8,10 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from launcher.budget import MIB
+from launcher.budget import MIB, Supply
 from launcher.errors import ExitCode
-from launcher.limits.room import Room
-from launcher.limits.usage import GroupUsage
+from launcher.serving.pool.looks import WARM_REQUESTS
 from support.piloted import GROWTH, room_for, scene, settled
 from support.play import BOOT_S
 
@@ -58,7 +57,7 @@ def test_a_reload_to_something_larger_makes_the_pool_smaller(stack: ExitStack) -
 def test_a_reload_takes_the_limit_of_now(stack: ExitStack) -> None:
     """What was lowered meanwhile holds for the new code: 80 % of 500 MiB are two workers."""
     one = settled(stack, 4, replace(GROWTH, memory=None))
-    one.room = Room(500 * MIB, "lowered", is_limited=True, usage=GroupUsage(0, 0, 0, ""))
+    one.supply = Supply(500 * MIB, "lowered", True, 8, "", True, "container")  # noqa: FBT003 - as it is written
     assert one.run(30) == 4
     one.play.pool.reload()
 
@@ -134,3 +133,64 @@ def test_a_kill_for_memory_later_changes_no_size(stack: ExitStack) -> None:
     one.play.run_out_of_memory(102)
 
     assert one.run(30) == 2
+
+
+def test_what_workers_have_of_shared_memory_goes_with_them(stack: ExitStack) -> None:
+    """Each maps 40 MiB: with one worker fewer there is less of it, which is no reason to start that one again."""
+    growth = replace(GROWTH, usable_bytes=room_for(4) + 70 * MIB, memory=room_for(4) + 70 * MIB)
+    one = scene(stack, replace(growth, most_workers=4), mapped=40)
+    one.run(30)
+    one.ask(WARM_REQUESTS * 4)
+    one.run(300)
+    started = one.play.started
+    one.run(300)
+
+    assert started == one.play.started
+
+
+def test_a_file_that_comes_and_goes_costs_a_worker_seldom(stack: ExitStack) -> None:
+    """Sixty MiB that are there for five of each ten seconds, for ten minutes: it is waited longer each time."""
+    one = settled(stack, 4, replace(GROWTH, usable_bytes=room_for(4), memory=room_for(4)))
+    started = one.play.started
+    for turn in range(120):
+        one.shmem = 60 * MIB * (turn % 2)
+        one.run(5)
+
+    assert one.play.started - started <= 6
+
+
+def test_shared_memory_that_cannot_be_read_is_not_gone(stack: ExitStack) -> None:
+    """The sum stays as it is until it can be."""
+    one = settled(stack, 4, replace(GROWTH, usable_bytes=room_for(4), memory=room_for(4)))
+    one.shmem = 60 * MIB
+    assert one.run(10) == 3
+    one.shmem = None
+
+    assert one.run(60) == 3
+
+
+def test_a_pool_that_stops_measures_no_more(stack: ExitStack) -> None:
+    """Who has asked for it is told."""
+    one = settled(stack, 2)
+    answers: list[int] = []
+    one.play.pool.recycle(101, "asked")
+    one.run(0.1)
+    one.play.pool.remeasure("requests un-share the pages", lambda code, _: answers.append(code))
+    one.play.pool.stop("SIGTERM")
+    one.run(5)
+
+    assert [ExitCode.BUG] == answers
+
+
+def test_what_was_given_up_is_taken_back_after_another_change(stack: ExitStack) -> None:
+    """Four became three for pressure, and two for a file: when both are over there are four again."""
+    one = settled(stack, 4, replace(GROWTH, usable_bytes=room_for(4), memory=room_for(4)))
+    one.play.pool.size.shrink(one.play.pool, 3, None, "pressed", lambda *_: None)
+    one.run(5)
+    one.shmem = 180 * MIB
+    one.run(10)
+    fewer, one.shmem = one.play.ready, 0
+    one.run(30)
+    one.play.pool.size.grow_back(one.play.pool, "there is room", lambda *_: None)
+
+    assert (2, 4) == (fewer, one.run(10))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from launcher.budget import MIB
+from launcher.budget import MIB, Supply
 from launcher.errors import ExitCode
 from launcher.limits.room import Room
 from launcher.limits.usage import GroupUsage
@@ -35,18 +35,23 @@ class Scene:
 
     play: Play
     limit: int
-    usable: int | None = None
+    usable: float | int = 1.0
+    each: int = EACH
     ears: Ears = field(default_factory=Ears)
     answers: list[tuple[int, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.play.pool.voice = self.ears
-        self.play.pool.space = Space(self.room, lambda _: EACH, self.usable)
+        self.play.pool.space = Space(self.room, lambda _: self.each, self.supply, self.usable)
 
     def room(self) -> Room:
         """Return what is left below the limit now."""
         held = BESIDE + len(self.play.workers) * EACH
         return Room(self.limit, "a test", is_limited=True, usage=GroupUsage(held, 0, 0, "a test"))
+
+    def supply(self) -> Supply:
+        """Return the limit of now."""
+        return Supply(self.limit, "a test", True, 8, "a test", True, "container")  # noqa: FBT003 - as it is written
 
     def answer(self, code: int, because: str) -> None:
         """Keep it."""
@@ -75,7 +80,7 @@ def scene() -> Iterator[Any]:
     """Make a scene: `scene(workers, limit)`."""
     with ExitStack() as stack:
 
-        def make(workers: int, limit: int, usable: int | None = None) -> Scene:
+        def make(workers: int, limit: int, usable: float = 1.0) -> Scene:
             play = stack.enter_context(begun(Rules(workers=workers, graceful_timeout_s=8, restart_intensity=999)))
             play.run(BOOT_S * 2)
             assert play.ready == workers
@@ -243,3 +248,139 @@ def test_never_above_the_limit_whatever_is_asked(scene: Any) -> None:
 
         assert holding(play.most) <= played.limit
         assert (play.pool.outcome, play.ready) == (None, play.pool.wanted)
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_no_second_one_leaves_while_somebody_is_missing(scene: Any, workers: int) -> None:
+    """All are due to be replaced, both do not fit, and new ones cannot boot: one is lost, and the others serve."""
+    played = scene(workers, holding(workers))
+    played.play.boots = False
+    for pid in list(played.play.workers):
+        played.play.pool.recycle(pid, "max-requests", played.answer)
+    fewest, _ = played.least_and_most(120)
+
+    assert (fewest, played.play.pool.outcome) == (workers - 1, None)
+    assert played.answers[0][0] == ExitCode.NEVER_READY
+
+
+@pytest.mark.parametrize("ask", ["reload", "recycle"])
+def test_nobody_leaves_for_another_while_a_third_boots(scene: Any, ask: str) -> None:
+    """Of two one died: the other serves until its successor does, and what was asked for comes then."""
+    played = scene(2, holding(2) + ONE)
+    played.play.kill(101)
+    played.play.run(1.1)
+    assert played.play.pool.members.booting
+    if ask == "reload":
+        played.play.pool.reload(played.answer)
+    else:
+        played.play.pool.recycle(102, "asked", played.answer)
+    fewest, _ = played.least_and_most(60)
+
+    assert (fewest, played.play.ready) == (1, 2)
+    assert played.answers == [(0, "")]
+
+
+def test_a_reload_fails_with_the_one_that_fills_a_gap(scene: Any) -> None:
+    """The new code cannot boot where it was to replace somebody who had died: that is known, and answered."""
+    played = scene(2, holding(2))
+    played.play.kill(101)
+    played.play.run(0.2)
+    played.play.boots = False
+    played.play.pool.reload(played.answer)
+    fewest, _ = played.least_and_most(60)
+
+    assert fewest == 1
+    assert [code for code, _ in played.answers] == [ExitCode.NEVER_READY]
+
+
+@pytest.mark.parametrize("workers", [2, 3, 4])
+def test_fewer_are_wanted_while_one_goes_first(scene: Any, workers: int) -> None:
+    """The one that leaves is the one too many: nobody else goes, and nobody is started."""
+    played = scene(workers, holding(workers))
+    played.play.pool.recycle(101, "asked", played.answer)
+    played.play.run(0.2)
+    assert played.named("worker_drained_first")
+    started = played.play.started
+    played.ask(ask="shrink", workers=workers - 1, pid=None, because="pressed")
+    fewest, _ = played.least_and_most(30)
+
+    assert (fewest, played.play.ready, played.play.started) == (workers - 1, workers - 1, started)
+    assert [code for code, _ in played.answers] == [0, 0]
+
+
+def test_a_reload_is_answered_whatever_else_was_asked_of_its_workers(scene: Any) -> None:
+    """One of them waits to be recycled already, and the new code cannot boot: both are told, once."""
+    played = scene(2, holding(3) + ONE)
+    told: list[tuple[str, int]] = []
+    for pid in (101, 102):
+        played.play.pool.recycle(pid, "asked", lambda code, _, pid=pid: told.append((f"recycle {pid}", code)))
+    played.play.boots = False
+    played.play.pool.reload(lambda code, _: told.append(("reload", code)))
+    played.play.run(300)
+    played.play.boots = True
+    played.play.run(120)
+
+    assert ("reload", ExitCode.NEVER_READY) in told
+    assert sorted(name for name, _ in told) == ["recycle 101", "recycle 102", "reload"]
+    assert not played.play.pool.rolling.busy
+
+
+def test_a_scale_while_workers_boot(scene: Any) -> None:
+    """What those that boot will still take is counted once: a fifth fits beside four that are half there."""
+    played = scene(4, holding(5) + 4 * (ONE - EACH) + ONE)
+    for pid in list(played.play.workers):
+        played.play.kill(pid)
+    played.play.run(1.1)
+    assert played.play.pool.members.booting
+    played.play.pool.scale(5, played.answer)
+    played.play.run(20)
+
+    assert (played.answers, played.play.ready) == ([(0, "")], 5)
+
+
+def test_a_scale_while_one_leaves(scene: Any) -> None:
+    """What the one that leaves gives back counts: the pool may have again as many as it had."""
+    played = scene(4, holding(4) + ONE - EACH)
+    played.ask(ask="shrink", workers=3, pid=None, because="pressed")
+    played.play.run(0.1)
+    assert len(played.play.workers) == 4
+    played.play.pool.scale(4, played.answer)
+    played.play.run(20)
+
+    assert played.answers[-1] == (0, "")
+    assert (played.play.ready, holding(played.play.most) <= played.limit) == (4, True)
+
+
+def test_a_limit_that_was_raised_lets_more_in(scene: Any) -> None:
+    """The part that is left alone is one of the limit of now: four fifths of 2 GiB."""
+    played = scene(2, 400 * MIB)
+    played.play.pool.space.memory = None
+    played.play.pool.scale(4, played.answer)
+    refused = played.answers.pop()
+    played.limit = 2048 * MIB
+    played.play.pool.scale(4, played.answer)
+    played.play.run(20)
+
+    assert refused[0] == ExitCode.NO_WORKER_FITS
+    assert (played.answers, played.play.ready) == ([(0, "")], 4)
+
+
+def test_a_size_that_was_there_is_taken_again_without_a_question(scene: Any) -> None:
+    """A reload that wanted two of four has failed: those that leave are there still, and there are to be four again."""
+    played = scene(4, holding(4))
+    played.play.pool.scale(2)
+    played.play.run(0.1)
+    played.play.pool.scale(4, played.answer, is_restored=True)
+    played.play.run(20)
+
+    assert (played.answers, played.play.ready) == ([(0, "")], 4)
+
+
+def test_nothing_is_refused_by_a_size_that_nobody_knows(scene: Any) -> None:
+    """Where the workers' memory cannot be read, and nothing is left, there is no sum to refuse by."""
+    played = scene(2, holding(1))
+    played.each = 0
+    played.play.pool.scale(3, played.answer)
+    played.play.run(20)
+
+    assert played.answers == [(0, "")]

@@ -79,7 +79,7 @@ class Configuration:
             self._put_back_environment(new)
             self._arbiter.app.cfg = self._before
             try:
-                self._take(self._before, new)
+                self._take(self._before, new, is_restored=True)
             except (Exception, SystemExit):
                 self._arbiter.log.exception("the configuration of before could not be taken back as a whole")
             self._before = None
@@ -110,14 +110,14 @@ class Configuration:
             cfg.set("post_fork", begin)
             cfg.set("post_worker_init", initialised)
 
-    def _take(self, cfg: Any, before: Any) -> None:
+    def _take(self, cfg: Any, before: Any, *, is_restored: bool = False) -> None:
         """Let the arbiter run with `cfg`. A scaled pool keeps its size, unless `cfg` has another than `before`."""
         arbiter = self._arbiter
         arbiter.setup(arbiter.app)
         arbiter.log.reopen_files()
         arbiter.loop.pool.adopt(self.rules())
         if cfg.workers != before.workers:
-            arbiter.loop.pool.scale(cfg.workers)
+            arbiter.loop.pool.scale(cfg.workers, is_restored=is_restored)
         if cfg.workers != (wanted := arbiter.loop.pool.wanted):
             arbiter.resized(wanted)  # gunicorn has just taken the number of its configuration
 

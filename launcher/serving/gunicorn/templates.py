@@ -27,7 +27,7 @@ class Templates:
         self._current: Template | None = None
         self._next: Template | None = None
         self._before: Template | None = None
-        self._switching = False
+        self._switching = self._is_reload = False
 
     @property
     def used(self) -> bool:
@@ -72,7 +72,7 @@ class Templates:
 
     def prepare(self) -> None:
         """A reload begins: import anew beside what is there. Raises TemplateFailedError, OSError."""
-        self._switching = True
+        self._switching = self._is_reload = True
         self._next = self._start() if self._wanted else None
 
     def switch(self) -> bool:
@@ -90,10 +90,13 @@ class Templates:
 
     def keep_new(self) -> None:
         """The reload went well."""
-        self._before = self._end(self._before)
+        self._before, self._is_reload = self._end(self._before), False
 
     def keep_old(self) -> None:
-        """The reload went wrong."""
+        """The reload went wrong, perhaps before anything was imported: then what there is stays as it is."""
+        if not self._is_reload:
+            return
+        self._is_reload = False
         self._next = self._end(self._next)
         if not self._switching:
             self._current, self._before = self._before, self._end(self._current)

@@ -27,16 +27,12 @@ from launcher.serving.pool.rolling import Rolling
 from launcher.serving.pool.space import Space
 from launcher.serving.pool.stopping import Stopping, kind_of
 from launcher.serving.pool.voice import Voice
-from launcher.serving.pool.wanted import Answer, Wanted
+from launcher.serving.pool.wanted import Answer, Wanted, no_answer
 from launcher.serving.rules import Rules
 from launcher.serving.workers.haste import Asked
 
 _BUSY_S, _IDLE_S = 0.05, 1.0  # between two turns of the loop
 _LIFETIME_JITTER = 0.1  # of the longest life: workers that started together are not replaced together
-
-
-def no_answer(_code: int, _because: str) -> None:
-    """Nobody waits for the outcome."""
 
 
 class Pool:
@@ -126,13 +122,13 @@ class Pool:
         else:
             answer(ExitCode.BUG, "the pool stops")
 
-    def scale(self, wanted: int, answer: Answer = no_answer) -> None:
+    def scale(self, wanted: int, answer: Answer = no_answer, *, is_restored: bool = False) -> None:
         """Have so many workers, at least one, as somebody wants it; `answer` is called when so many are ready."""
-        self.size.scale(self, wanted, answer)
+        self.size.scale(self, wanted, answer, is_restored=is_restored)
 
     def resize(self, wanted: int, first_to_leave: Sequence[int] = ()) -> None:
         """Have so many workers, at least one, as the pilot has found; `first_to_leave`: pids, before others."""
-        self.size.first_to_leave, self.size.given_up = list(first_to_leave), 0
+        self.size.first_to_leave = list(first_to_leave)
         self.size.resize(self, wanted)
 
     def adopt(self, rules: Rules) -> None:
@@ -268,7 +264,7 @@ class Pool:
             if self.start_worker() is None:
                 break
             missing -= 1
-        if missing < 0 and not self.members.booting:
+        if missing < 0 and not self.members.booting and len(self.members.active) > self.wanted:
             self.size.let_go(self)
 
     def may_overlap(self) -> bool:
@@ -297,4 +293,6 @@ class Pool:
     def _begin_to_stop(self, stopping: Stopping) -> None:
         self.stopping = stopping
         self.rolling.drop()
+        if self.pilot is not None:
+            self.pilot.drop()
         stopping.step(self, self.now)

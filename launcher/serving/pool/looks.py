@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from launcher.budget import Supply
 from launcher.limits.footprint import Footprint
-from launcher.limits.room import Room
 from launcher.serving.pool.members import Member
 
 if TYPE_CHECKING:
@@ -52,14 +52,15 @@ class Readers:
     """What there is to be seen.
 
     footprint: of a process; None: it is gone. others: the pool's processes that are no workers.
-    shmem_bytes: what lies in shared memory and counts against the limit. room: below the limit, as it is now.
+    shmem_bytes: what lies in shared memory and counts against the limit; None: that cannot be read now.
+    supply: the limit as it is now; None: nothing tells.
     monitor: of the monitor's process; None: there is none.
     """
 
     footprint: Callable[[int], Footprint | None]
     others: Callable[[], Iterable[int]]
-    shmem_bytes: Callable[[], int]
-    room: Callable[[], Room | None] = lambda: None
+    shmem_bytes: Callable[[], int | None]
+    supply: Callable[[], Supply | None] = lambda: None
     monitor: Callable[[], Footprint | None] = lambda: None
 
 

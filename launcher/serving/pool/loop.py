@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launcher.budget import Supply
 from launcher.growth import Growth
 from launcher.limits.footprint import Footprint, read_footprint
 from launcher.limits.oom import OomReader
+from launcher.limits.reading import read_limits, supply
 from launcher.limits.room import RoomReader
 from launcher.limits.usage import UsageReader
 from launcher.log import log
@@ -155,10 +157,9 @@ def make_loop(crossed: Crossed, rules: Rules, hands: Hands, certificates: Sequen
     oom = OomCounter(OomReader())
     voice = Voice(monitor.channel, incidents)
     pool = Pool(rules, monitor.board, hands, voice, oom)
-    room = RoomReader()
-    pool.space = Space(room, _own_bytes, rules.usable_bytes, rules.may_overcommit)
+    pool.space = Space(RoomReader(), _own_bytes, _supply, rules.memory, rules.may_overcommit)
     if rules.growth is not None:
-        pool.pilot = _pilot(rules.growth, pool, monitor, room)
+        pool.pilot = _pilot(rules.growth, pool, monitor)
     if oom.now.group:
         voice.warn("launcher.oom_group_set", because="one kill for memory takes the server and all its workers at once")
     if metrics := metrics_files.metrics_folder():
@@ -179,7 +180,11 @@ def _own_bytes(pid: int) -> int | None:
     return None if found is None else found.own_bytes
 
 
-def _pilot(growth: Growth, pool: Pool, monitor: KeptMonitor, room: RoomReader) -> Pilot:
+def _supply() -> Supply:
+    return supply(read_limits())
+
+
+def _pilot(growth: Growth, pool: Pool, monitor: KeptMonitor) -> Pilot:
     usage = UsageReader()
 
     def others() -> list[int]:
@@ -188,12 +193,14 @@ def _pilot(growth: Growth, pool: Pool, monitor: KeptMonitor, room: RoomReader) -
         mine = [pid for pid in children(os.getpid()) if pid != keeper and pool.members.find(pid) is None]
         return [os.getpid(), *mine]
 
-    def shmem_bytes() -> int:
-        found = usage() if growth.is_limited else None  # without a limit it is the whole machine's
-        return found.shmem_bytes if found is not None else 0
+    def shmem_bytes() -> int | None:
+        if not growth.is_limited:  # it is the whole machine's
+            return 0
+        found = usage()
+        return None if found is None else found.shmem_bytes
 
     def watcher() -> Footprint | None:
         keeper = monitor.keeper
         return read_footprint(keeper.pid) if keeper is not None and keeper.pid is not None else None
 
-    return Pilot(growth, Readers(read_footprint, others, shmem_bytes, room, watcher))
+    return Pilot(growth, Readers(read_footprint, others, shmem_bytes, _supply, watcher))

@@ -21,6 +21,7 @@ from launcher.growth import Growth
 from launcher.log import log
 from launcher.remembered import keep
 from launcher.serving.pool.looks import Look, Milestone, Readers, calm, settled_at
+from launcher.serving.pool.shmem import Shmem
 from launcher.serving.pool.sizes import allowed_bytes, as_measured, line
 from launcher.serving.pool.wanted import Answer
 from launcher.units import human_bytes
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from launcher.serving.pool.decisions import Pool
 
 _PAUSE_S = 0.01  # between two readings: signals are obeyed meanwhile
-_SHMEM_EVERY_S = 2.0
-_SHMEM_BYTES = 4 << 20  # less is no reason to work out the sum again
 _BLIND = 3  # readings of living workers that told nothing, after which none is expected to
 
 
@@ -62,7 +61,7 @@ class Pilot:
     _kept: Measured | None = None  # what the next start would find
     _unkept: bool = False  # said already that nothing is remembered
     _asked: list[tuple[str, Answer]] = field(default_factory=list)  # why all are to be measured again, and who asks
-    _shmem_at: float = 0.0  # when it is looked again what lies in shared memory
+    _shmem: Shmem = field(default_factory=Shmem)
 
     def __post_init__(self) -> None:
         """Begin with what was remembered, if anything was."""
@@ -75,7 +74,8 @@ class Pilot:
             self._generation = pool.generation
             self._first = self._first and (self._batch or self.milestone is Milestone.READY)  # it has no size to keep
             self.measured, self.milestone, self._batch = None, Milestone.READY, False
-            self._look_at_limit()
+            self._shmem = Shmem()
+            self.growth = self._below_the_limit_of_now()
             self.most = self.growth.most_workers
         if not self._is_due(pool):
             self._look = None
@@ -105,21 +105,33 @@ class Pilot:
         else:
             self._asked.append((because, answer))
 
-    def _look_at_limit(self) -> None:
-        """A reload begins anew: below the limit as it is now."""
-        room, growth = self.readers.room(), self.growth
-        if room is not None and room.is_limited is growth.is_limited and room.limit_bytes != growth.limit_bytes:
-            self.growth = growth.with_limit(room.limit_bytes, room.limit_source)
+    def drop(self) -> None:
+        """Measure no more: the pool stops."""
+        self._end_asks(ExitCode.BUG, "the pool stops")
+
+    def _end_asks(self, code: ExitCode, because: str) -> None:
+        asked, self._asked = self._asked, []
+        for _, answer in asked:
+            answer(code, because)
+
+    def _below_the_limit_of_now(self) -> Growth:
+        """A reload begins anew."""
+        supply, growth = self.readers.supply(), self.growth
+        if supply is None or supply.memory_is_limited is not growth.is_limited:
+            return growth
+        return growth.with_limit(supply.memory_bytes, supply.memory_source)
 
     def _look_at_shmem(self, pool: Pool) -> None:
-        """Have as many as fit beside what lies in shared memory now: files there are no worker's, and stay."""
-        found = self.measured
-        if found is None or self.milestone is Milestone.READY or pool.now < self._shmem_at or not calm(pool):
+        found, serving = self.measured, len(pool.members.serving)
+        if found is None or self.milestone is Milestone.READY or not calm(pool) or not self._shmem.is_due(pool.now):
             return
-        self._shmem_at = pool.now + _SHMEM_EVERY_S
-        if abs((now := self.readers.shmem_bytes()) - found.shmem_bytes) >= _SHMEM_BYTES:
+        if (seen := self.readers.shmem_bytes()) is None:
+            return
+        if (now := self._shmem.news(pool.now, seen, serving, found.shmem_bytes)) is not None:
             self.measured = dataclasses.replace(found, shmem_bytes=now)
             self._size(pool, self.measured, f"{human_bytes(now)} lie in shared memory (/dev/shm, tmpfs): ")
+            if pool.wanted < serving:
+                self._shmem.shrunk(pool.now)
 
     def killed_for_memory(self, pool: Pool) -> None:
         """The kernel has killed a worker. Until all were measured after traffic that is the answer to any sum."""
@@ -156,9 +168,7 @@ class Pilot:
         if self._blind < _BLIND:
             return
         self.milestone, self._batch = Milestone.DONE, False
-        for _, answer in self._asked:
-            answer(ExitCode.USAGE, "the memory of the workers cannot be read")
-        self._asked.clear()
+        self._end_asks(ExitCode.USAGE, "the memory of the workers cannot be read")
         if self._first and not self.dismissed and self.measured is None:
             pool.resize(self.growth.guessed_workers)
             because = "the memory of the workers cannot be read, so that the guess holds"
@@ -173,8 +183,11 @@ class Pilot:
         warm = bool(asked) or (not self._batch and self.milestone > Milestone.READY)
         held = before is not None and found.worker_bytes <= allowed_bytes(before)
         self._say(pool, look, found)
-        if before is not None and held and not warm:  # as foreseen, by what is worth more than a look before traffic
-            found = dataclasses.replace(before, shmem_bytes=found.shmem_bytes)
+        is_as_before = before is not None and held and not warm  # by what is worth more than a look before traffic
+        self._shmem.measured(look.parts()[0], is_base=not is_as_before)
+        if before is not None and is_as_before:
+            there = self._shmem.without_workers(found.shmem_bytes, len(look.workers))
+            found = dataclasses.replace(before, shmem_bytes=there)
         self.measured = found
         surprised = before is not None and not held
         why = "the workers have become larger than was foreseen: " if surprised else ""
@@ -210,7 +223,7 @@ class Pilot:
         workers, others = look.parts()
         provisional = self.milestone < Milestone.ALL_WARM
         shmem, monitor = self.readers.shmem_bytes(), self.readers.monitor()
-        found = as_measured(workers, others, shmem, provisional=provisional, monitor=monitor)
+        found = as_measured(workers, others, shmem or 0, provisional=provisional, monitor=monitor)
         if self.measured is None:
             return found
         return dataclasses.replace(found, peak_bytes=max(found.peak_bytes, self.measured.peak_bytes))

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from launcher.errors import ExitCode
 from launcher.serving.pool.members import Intent, Member, Members
-from launcher.serving.pool.wanted import Answer
+from launcher.serving.pool.wanted import Answer, no_answer
 
 if TYPE_CHECKING:
     from launcher.serving.pool.decisions import Pool
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Replacing:
     """One replacement. `new` is None until it is started; `answer` is called with (exit code, reason) at its end.
 
@@ -74,6 +74,8 @@ class Rolling:
         waiting = (*self.queue, *([self.current] if self.current else []))
         if (same := next((one for one in waiting if one.old is old), None)) is not None:
             same.answer = _both(same.answer, answer)
+            if intent is Intent.RELOAD:  # it must not wait for a worker that cannot boot, as a recycle does
+                same.intent = intent
         else:
             self.queue.append(Replacing(old, intent, because, answer))
 
@@ -87,7 +89,7 @@ class Rolling:
         self.begun += 1
         pool.restarts.end_pauses()  # whoever reloads has changed something
         if pool.space is not None and (lacking := pool.space.lacking_for_copy(pool.hands.copy_bytes())):
-            self._fail(pool, f"there is no room for it: {lacking}; start the launcher anew instead", "")
+            self._refuse(pool, f"there is no room for it: {lacking}; start the launcher anew instead")
             return
         try:
             pool.hands.load_new()
@@ -112,18 +114,21 @@ class Rolling:
     def member_died(self, pool: Pool, member: Member, why: str, exception: str) -> None:
         """Take note: a replacement that could not boot ends a reload, and is tried again otherwise."""
         one = self.current
-        if one is None and self.reload is not None and self.reload.prepared and not pool.members.serving:
-            self._fail(pool, why, exception)  # there was nobody to replace, and nobody came
-        if one is None or one.new is not member:
-            return
-        one.new = None
+        is_successor = one is not None and one.new is member
+        if one is not None and is_successor:
+            one.new = None
         if member.ready:
             return
-        if one.intent is Intent.RELOAD:
-            self._fail(pool, why, exception)
-        else:
+        could_not_boot = is_successor or member.intent in {None, Intent.BOOT_HANG}
+        is_reloading = self.reload is not None and self.reload.prepared
+        if is_reloading and could_not_boot and member.generation == pool.generation:
+            self._fail(pool, why, exception)  # also one that filled a gap: it is the new code that cannot boot
+        elif one is not None and is_successor:
             self.current = None
-            self.queue.append(one)
+            if one.goes_first:  # there is nobody to go back to; the pool fills the gap when it can
+                one.answer(ExitCode.NEVER_READY, why)
+            else:
+                self.queue.append(one)
 
     def cannot_start(self, pool: Pool, why: str, exception: str) -> None:
         """Take note: what workers are to be started from cannot be had. A reload is over; others wait."""
@@ -151,7 +156,7 @@ class Rolling:
         if reload.prepared:
             pool.generation += 1
             for old in pool.members.active:
-                self.enqueue(old, Intent.RELOAD, "reload", lambda *_: None)
+                self.enqueue(old, Intent.RELOAD, "reload", no_answer)
         return reload.prepared
 
     def _replace(self, pool: Pool, one: Replacing) -> None:
@@ -175,6 +180,8 @@ class Rolling:
         if not (lacking := pool.lacking_for_one()):
             one.new = pool.start_worker()
             return
+        if one.old.ready and len(pool.members.serving) < pool.wanted:
+            return  # somebody is missing already: one at a time
         one.goes_first, one.newest = True, max(member.number for member in pool.members)
         one.old.because = one.because
         pool.voice.say("launcher.worker_drained_first", pid=one.old.pid, because=lacking)
@@ -206,17 +213,31 @@ class Rolling:
         pool.voice.say("launcher.pool_reloaded", generation=pool.generation, replaced=reload.replaced)
         self._end(pool, reload, ExitCode.OK, "")
 
+    def _refuse(self, pool: Pool, because: str) -> None:
+        """End a reload that nothing was done for yet."""
+        reload = self.reload or Reload(no_answer)
+        kept = len(pool.members.serving)
+        pool.voice.warn("launcher.reload_failed", because=because, replaced=0, kept=kept)
+        self._end(pool, reload, ExitCode.NEVER_READY, because)
+
     def _fail(self, pool: Pool, because: str, exception: str) -> None:
-        reload = self.reload or Reload(lambda *_: None)
+        reload = self.reload or Reload(no_answer)
         current = pool.generation + (not reload.prepared)
         kept = [member for member in pool.members.serving if member.generation < current]
         (pool.hands.keep_new if reload.replaced else pool.hands.keep_old)()
-        self.queue = deque(one for one in self.queue if one.intent is not Intent.RELOAD)
-        self.current = None
+        self._drop_reloads(because)
         facts = {"exception": exception} if exception else {}
         pool.voice.warn("launcher.reload_failed", because=because, replaced=reload.replaced, kept=len(kept), **facts)
         last = exception.strip().rpartition("\n")[2]
         self._end(pool, reload, ExitCode.NEVER_READY, f"{because}: {last}" if last else because)
+
+    def _drop_reloads(self, because: str) -> None:
+        """Forget what was to be replaced for the reload; who asked for the same worker before is told."""
+        dropped = [one for one in (self.current, *self.queue) if one is not None and one.intent is Intent.RELOAD]
+        self.queue = deque(one for one in self.queue if one not in dropped)
+        self.current = None if self.current in dropped else self.current
+        for one in dropped:
+            one.answer(ExitCode.NEVER_READY, because)
 
     def _end(self, pool: Pool, reload: Reload, code: ExitCode, because: str) -> None:
         self.reload = None

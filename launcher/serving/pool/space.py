@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from launcher.budget import Demand, Supply
+from launcher.budget.regions import usable_bytes
 from launcher.budget.values import GROWTH_BYTES, GROWTH_DIVISOR
 from launcher.limits.room import Room
 from launcher.serving.pool.sizes import allowed_bytes
@@ -17,6 +19,9 @@ from launcher.units import human_bytes
 
 if TYPE_CHECKING:
     from launcher.serving.pool.decisions import Pool
+    from launcher.serving.pool.members import Member
+
+_KEPT_S = 1.0  # as long as the size of a worker holds: to walk its pages may take as much as a turn of the loop
 
 
 @dataclass(slots=True)
@@ -24,15 +29,17 @@ class Space:
     """Weighs what is wanted against what is left. Sizes in bytes.
 
     room: what there is now; None: nothing tells. own_bytes: what a process has for itself; None: it is gone.
-    usable_bytes: the part of the limit that the pool may use for good; None: all of it.
+    supply: the limit of now, of which `memory` may be used for good, as `Demand` has it.
     may_overcommit: somebody has allowed more than fits.
     """
 
     room: Callable[[], Room | None]
     own_bytes: Callable[[int], int | None]
-    usable_bytes: int | None = None
+    supply: Callable[[], Supply] | None = None
+    memory: float | int | None = None
     may_overcommit: bool = False
     _last: int = 0  # what a worker took when there was one
+    _last_at: float = float("-inf")
 
     def lacking_for_one(self, pool: Pool) -> str:
         """Return why one more worker does not fit for a while; empty: it does, as far as can be known."""
@@ -41,38 +48,45 @@ class Space:
 
     def lacking_for_copy(self, size: int) -> str:
         """Return why the application does not fit once more, while a reload holds it twice; empty: it does."""
-        return self._lacking("a second copy of the application", size) if size else ""
+        return self._lacking("a second copy of the application", size)
 
     def lacking_for(self, pool: Pool, workers: int) -> str:
         """Return why a pool of so many does not fit for good; empty: it does, or may be too large."""
-        more = workers - len(pool.members.serving)
+        more = workers - len(pool.members.active)
         if self.may_overcommit or more <= 0:
             return ""
+        one = self._one(pool)
+        coming = sum(max(0, one - self._own(member)) for member in pool.members.booting)
+        going = sum(self._own(member) for member in pool.members if member.intent is not None)
         what = f"{more} more worker{'s' if more > 1 else ''}"
-        return self._lacking(what, more * self._one(pool), for_good=True)
+        return self._lacking(what, more * one, reserve=self._reserve(), soon=coming - going)
+
+    def _own(self, member: Member) -> int:
+        return self.own_bytes(member.pid) or 0
 
     def _one(self, pool: Pool) -> int:
         """Return what a worker may come to take; 0 where that was never known."""
         if pool.pilot is not None and pool.pilot.measured is not None:
             return allowed_bytes(pool.pilot.measured)
+        if pool.now - self._last_at < _KEPT_S:
+            return self._last
         serving = pool.members.serving
         known = serving or ([] if self._last else list(pool.members))  # those that boot are better than nothing
-        if known and (own := self.own_bytes(known[-1].pid)):  # the youngest: it is most like a new one
-            self._last = own + max(own // GROWTH_DIVISOR, GROWTH_BYTES)
+        if known and (own := self._own(known[-1])):  # the youngest: it is most like a new one
+            self._last, self._last_at = own + max(own // GROWTH_DIVISOR, GROWTH_BYTES), pool.now
         return self._last
 
-    def _lacking(self, what: str, size: int, *, for_good: bool = False) -> str:
-        room = self.room()
-        reserve = self._reserve(room) if room is not None and for_good else 0
-        if room is None or room.free_bytes - reserve >= size:
+    def _reserve(self) -> int:
+        """Return how much of the limit is not to be used for good."""
+        if self.supply is None or not (supply := self.supply()).memory_is_limited:
+            return 0
+        return supply.memory_bytes - usable_bytes(Demand(memory=self.memory), supply)
+
+    def _lacking(self, what: str, size: int, *, reserve: int = 0, soon: int = 0) -> str:
+        """Return it. soon: what will be taken before long, without it; negative: given back."""
+        room = self.room() if size else None
+        if room is None or (left := room.free_bytes - reserve - soon) >= size:
             return ""
-        left = human_bytes(max(0, room.free_bytes - reserve))
         limit = f"{human_bytes(room.limit_bytes)} ({room.limit_source})"
         beside = f", with {human_bytes(reserve)} left alone" if reserve else ""
-        return f"{what} would take {human_bytes(size)}, and {left} of {limit} are left{beside}"
-
-    def _reserve(self, room: Room) -> int:
-        """Return how much of a limit is not to be used."""
-        if self.usable_bytes is None or not room.is_limited:
-            return 0
-        return max(0, room.limit_bytes - self.usable_bytes)
+        return f"{what} would take {human_bytes(size)}, and {human_bytes(max(0, left))} of {limit} are left{beside}"

@@ -22,6 +22,10 @@ Answer = Callable[[int, str], None]  # exit code, reason
 MOST_WORKERS = SLOTS // 2  # each has room for its replacement beside it
 
 
+def no_answer(_code: int, _because: str) -> None:
+    """Nobody waits for the outcome."""
+
+
 @dataclass(slots=True)
 class Wanted:
     """The number, and who waits for it.
@@ -40,13 +44,17 @@ class Wanted:
         """Whether somebody waits until so many are ready."""
         return bool(self._waiting)
 
-    def scale(self, pool: Pool, wanted: int, answer: Answer) -> None:
-        """Have so many, at least one, as somebody wants it; more than there is room for are refused."""
+    def scale(self, pool: Pool, wanted: int, answer: Answer, *, is_restored: bool = False) -> None:
+        """Have so many, at least one, as somebody wants it; more than there is room for are refused.
+
+        is_restored: as many as there were a moment ago, so that nobody asks whether they fit.
+        """
         wanted = min(max(1, wanted), MOST_WORKERS)
         if pool.stopping is not None:
             answer(ExitCode.BUG, "the pool stops")
             return
-        if wanted > self.number and pool.space and (lacking := pool.space.lacking_for(pool, wanted)):
+        is_more = wanted > self.number and not is_restored
+        if is_more and pool.space is not None and (lacking := pool.space.lacking_for(pool, wanted)):
             pool.voice.warn("launcher.scale_refused", wanted=wanted, kept=self.number, because=lacking)
             answer(ExitCode.NO_WORKER_FITS, f"{lacking}: there are still {self.number}")
             return
@@ -79,6 +87,8 @@ class Wanted:
 
     def grow_back(self, pool: Pool, because: str, answer: Answer) -> None:
         """Take one back of those that were given up."""
+        if pool.pilot is not None and self.number >= pool.pilot.growth.most_workers:
+            self.given_up = 0  # a reload has found the size anew meanwhile
         if pool.stopping is not None or not self.given_up:
             answer(ExitCode.USAGE, "no worker was given up for want of memory")
             return
