@@ -28,6 +28,7 @@ from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.main import main as uvicorn_command
 from uvicorn.server import HANDLED_SIGNALS, Server
 from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors.multiprocess import SIGNALS
 from uvicorn_worker import UvicornWorker
 
 from launcher.errors import ExitCode
@@ -88,6 +89,23 @@ def test_uvicorn_supervisor_does_not_restart_startup_failures() -> None:
     assert parameters(Multiprocess) == ["config", "sockets"]
     assert callable(Multiprocess.handle_term)
     assert callable(Multiprocess.handle_int)
+
+
+def test_uvicorn_supervisor_names_the_signals_it_takes() -> None:
+    """A forked worker puts these back: the supervisor sets a handler for each in the table, and for no other."""
+    source = inspect.getsource(Multiprocess.__init__)
+
+    assert "for sig in SIGNALS" in source
+    assert 1 == source.count("signal.signal(")
+    assert {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1} <= set(SIGNALS)
+
+
+def test_uvicorn_keeps_whose_logging_configuration_it_is() -> None:
+    """The command takes a file's name, and Config keeps what it is given: a dict is ours."""
+    options = uvicorn_defaults()
+
+    assert isinstance(Config(**config_options(options, {})).log_config, dict)
+    assert "log.ini" == config_options({**options, "log_config": "log.ini"}, {})["log_config"]
 
 
 def test_uvicorn_worker_takes_more_options() -> None:

@@ -1,6 +1,6 @@
-"""What runs in a worker process of uvicorn's supervisor?
+"""What runs in a worker process of uvicorn's supervisor where it is not forked?
 
-uvicorn starts them anew (multiprocessing's spawn), so everything they need crosses in this object: numbers of
+uvicorn starts it anew (multiprocessing's spawn), so everything it needs crosses in this object: numbers of
 descriptors, which multiprocessing duplicates for the child, and the pool's rules.
 """
 

@@ -1,6 +1,6 @@
 """What does uvicorn's supervisor do for the pool?
 
-It spawns workers and collects the dead; what happens when is the pool's to decide. uvicorn's own loop polls each half
+It starts workers and collects the dead; what happens when is the pool's to decide. uvicorn's own loop polls each half
 second, waits seconds for a worker that holds the GIL, and joins without bound: this one never waits.
 """
 
@@ -21,7 +21,9 @@ from launcher.serving.crossed import Crossed
 from launcher.serving.evidence import Evidence
 from launcher.serving.log_lines import reopen_files
 from launcher.serving.pool.loop import Loop, make_loop
+from launcher.serving.pool.members import Members
 from launcher.serving.pool.signals import PoolSignals
+from launcher.serving.uvicorn.forked import Fork, be_forked, can_fork
 from launcher.serving.uvicorn.spawned import Crossing, SpawnedWorker
 
 if TYPE_CHECKING:
@@ -39,13 +41,16 @@ class Supervisor(PoolSignals, Multiprocess):
         """Take the signals."""
         super().__init__(config, sockets)
         self.crossed = crossed
-        self.workers: dict[int, SpawnedWorker] = {}
+        self.workers: dict[int, SpawnedWorker] = {}  # those that were not forked
+        self._forks, self._pid = can_fork(config), os.getpid()
         signal.signal(signal.SIGCHLD, lambda *_: None)  # only to wake the loop
 
     def serve(self) -> ExitCode:
         """Keep the workers until the end; return the exit code."""
         tls = [str(path) for path in (self.config.ssl_certfile, self.config.ssl_keyfile) if path]
         self.loop = make_loop(self.crossed, self.crossed.rules, self, tls)
+        if self._forks:
+            be_forked()
         try:
             self.loop.turn()
             while self.loop.pool.outcome is None:
@@ -54,7 +59,8 @@ class Supervisor(PoolSignals, Multiprocess):
                 self.reap()
                 self.loop.turn()
         finally:
-            self.loop.monitor.end()
+            if os.getpid() == self._pid:  # a forked worker leaves through here
+                self.loop.monitor.end()
         return self.loop.pool.outcome
 
     def reap(self) -> None:
@@ -90,7 +96,9 @@ class Supervisor(PoolSignals, Multiprocess):
     # What the pool asks for (launcher.serving.pool.hands.Hands).
 
     def start_worker(self, slot: Slot, evidence: Evidence, generation: int) -> int:  # noqa: ARG002 - the pool's signature
-        """Spawn a worker."""
+        """Start a worker; in one that is forked this does not return."""
+        if self._forks:
+            return Fork(self.config, self.sockets, self.loop.pool.rules, self._let_go).start(slot, evidence)
         board = self.loop.pool.board.fd
         crossing = Crossing(board, slot.index, evidence.fd, os.getpid(), self.loop.pool.rules)
         worker = SpawnedWorker(self.config, self.sockets, crossing)
@@ -98,6 +106,14 @@ class Supervisor(PoolSignals, Multiprocess):
         pid = worker.pid or 0
         self.workers[pid] = worker
         return pid
+
+    def _let_go(self) -> None:
+        """In a forked worker: close what is the supervisor's alone."""
+        self.loop.alarm.forget()
+        self.loop.monitor.close_in_child()
+        for member in self.loop.pool.members:
+            member.evidence.close()
+        self.loop.pool.members = Members()
 
     def can_start(self) -> bool:
         """Nothing is prepared before the workers."""

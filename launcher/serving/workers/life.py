@@ -36,7 +36,7 @@ else:
     STACKS = signal.SIGRTMAX - 1
 # Sent to the whole group by terminals, Heroku and systemd's default KillMode. None is set to SIG_IGN, which programs
 # that an application starts would inherit.
-_GUARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+GUARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 current: Life | None = None  # this process's, once it is a worker
 
@@ -80,7 +80,7 @@ class Life:
             os._exit(ExitCode.BUG)
         self._take_faults()
         signal.signal(STACKS, self._write_stacks)
-        for number in _GUARDED:
+        for number in GUARDED:
             signal.signal(number, self._guard)
 
     @property
@@ -166,5 +166,5 @@ class Life:
 
 def _be_deaf() -> None:
     """Ignore signals from now on: the interpreter's end puts Python's handlers back to the defaults, which kill."""
-    for number in (*_GUARDED, signal.SIGUSR1):
+    for number in (*GUARDED, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
