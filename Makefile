@@ -8,7 +8,7 @@ ROUNDS ?= 200
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test coverage test-other-pythons bench bench-fleet bench-serving soak model lint format clean
+.PHONY: help run demo test coverage test-other-pythons bench bench-fleet bench-serving bench-memory soak model lint format clean
 
 help:
 	@echo 'make run                 the FastAPI example on http://127.0.0.1:8000 (PORT=...)'
@@ -19,6 +19,7 @@ help:
 	@echo 'make bench               the benchmarks: start-up time against a shell script'
 	@echo 'make bench-fleet         fifty launchers at once on PostgreSQL (some ten minutes)'
 	@echo 'make bench-serving       CPU per request and memory against the bare servers (some ten minutes)'
+	@echo 'make bench-memory        how fast a pool grows, and how many workers fit into 1 GiB (some six minutes, as root)'
 	@echo 'make soak                a fleet under kills, partitions and restarts (ROUNDS=200 SEED=..., as root)'
 	@echo 'make model               every state of the lock protocol, and its mutants (ARGS=--quick)'
 	@echo 'make lint                ruff, mypy, import contracts'
@@ -60,6 +61,10 @@ bench-fleet: .venv/.made
 bench-serving: .venv/.made
 	@.ci/install-debian-packages wrk util-linux
 	.venv/bin/python tests/benchmarks/bench_serving.py $(ARGS)
+
+bench-memory: .venv/.made
+	.venv/bin/python tests/benchmarks/bench_ramp.py $(ARGS)
+	.venv/bin/python tests/benchmarks/bench_density.py
 
 soak: .venv/.made
 	@.ci/install-debian-packages
