@@ -10,8 +10,6 @@ import http.client
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -44,11 +42,12 @@ NOT_PRELOADED = [(kind, server) for kind in ("small", "numpy", "objects") for se
 PRELOADED = ["small", "numpy", "objects"]
 
 
-def application(project: MakeProject, kind: str) -> Path:
+def application(launch: Launch, project: MakeProject, server: str, kind: str) -> Path:
     """Write the application, and have what it imports compiled: who does that is larger than who finds it done."""
     folder = project({"main.py": APP, "kind": kind})
-    env = {**os.environ, "MEMORY_APP": kind, "MEMORY_APP_MB": "1"}
-    subprocess.run([sys.executable, "-c", "import main"], cwd=folder, env=env, check=True)
+    pool = start_pool(launch, folder, server, workers=1, env={"MEMORY_APP": kind, "MEMORY_APP_MB": "1"})
+    pool.asked()
+    assert pool.end() == 0
     return folder
 
 
@@ -147,7 +146,7 @@ def test_all_take_what_the_first_foretold(
     kind: str, server: str, group: MemoryGroup, launch: Launch, project: MakeProject
 ) -> None:
     """To 3 %, before traffic and after it, and whatever they read of what they hold."""
-    off = deviations(group, begin(group, launch, application(project, kind), server))
+    off = deviations(group, begin(group, launch, application(launch, project, server, kind), server))
 
     assert {phase: pytest.approx(0, abs=0.03) for phase in ("idle", "traffic", "touch")} == off
 
@@ -157,7 +156,9 @@ def test_all_preloaded_take_what_the_first_foretold(
     kind: str, group: MemoryGroup, launch: Launch, project: MakeProject
 ) -> None:
     """To 5 %; an array stays shared when it is read, of Python objects each reader gets a copy."""
-    off = deviations(group, begin(group, launch, application(project, kind), "gunicorn", "--preload"))
+    off = deviations(
+        group, begin(group, launch, application(launch, project, "gunicorn", kind), "gunicorn", "--preload")
+    )
     after = off.pop("touch")
 
     assert {phase: pytest.approx(0, abs=0.05) for phase in ("idle", "traffic")} == off

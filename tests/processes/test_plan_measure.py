@@ -202,3 +202,53 @@ def test_more_than_the_limit_is_said(group: MemoryGroup, launch: Launch, project
     assert [None, None] == [way["fitting"] for way in ways]
     assert all(way["note"].startswith("it was killed for memory") for way in ways)
     assert group.oom_kills >= 1
+
+
+# What it is to leave to itself: a child that stays, and a service that has this pid file.
+ROUGH = """
+import subprocess
+subprocess.Popen(["sleep", "987.4711"], start_new_session=True)
+"""
+SIGNS_OFF = APP.replace(
+    """            await send({{"type": message["type"] + ".complete"}})
+""",
+    """            if message["type"] == "lifespan.shutdown":
+                await asyncio.sleep(1.5)
+            with open("register", "a") as register:
+                register.write(message["type"] + chr(10))
+            await send({{"type": message["type"] + ".complete"}})
+""",
+).replace("import pathlib\n", "import asyncio, pathlib\n", 1)
+CONFIGURATION = """
+errorlog = "error.log"
+pidfile = "service.pid"
+max_requests = 20
+"""
+
+
+def test_what_gunicorns_own_configuration_says_is_not_done_to_others(launch: Launch, project: MakeProject) -> None:
+    """No log in the project, the service's pid file stays, nobody is replaced while it is measured.
+
+    Its lifespan may take its time to sign off, and a child that it starts and forgets is ended with it.
+    """
+    pid = f"{os.getpid()}\n"
+    written = {"main.py": SIGNS_OFF.format(first=ROUGH), "held": "1", "gunicorn.conf.py": CONFIGURATION}
+    folder = project({**written, "service.pid": pid})
+    apart, together = measured(launch, folder)
+    register = (folder / "register").read_text().split()
+
+    assert [False, False] == [way["provisional"] for way in (apart, together)]
+    assert (pid, False) == ((folder / "service.pid").read_text(), (folder / "error.log").exists())
+    assert register.count("lifespan.startup") == register.count("lifespan.shutdown") > 0
+    assert {} == processes(folder)
+
+
+def test_what_is_known_beforehand_is_not_tried(launch: Launch, project: MakeProject) -> None:
+    """A word for the server that is refused: it is a problem of the plan, once, and nothing is imported."""
+    folder = application(project, first="pathlib.Path('imported').touch()")
+    launched = launch("plan", "main:app", "--json", "--measure", "--", "--bind", "127.0.0.1:1", cwd=folder)
+    document = ended(launched)
+
+    assert ["server"] == [problem["part"] for problem in document["problems"]]
+    assert all(way["note"].startswith("it cannot be started: --bind after `--`") for way in document["measured"])
+    assert not (folder / "imported").exists()

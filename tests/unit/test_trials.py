@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from launcher.boot.trials.asking import NO_ANSWER
@@ -72,6 +74,31 @@ def test_a_start_that_a_guess_refuses() -> None:
     assert trial.note.endswith("a start needs --worker-memory-estimate 76MiB")
 
 
+def test_advice_that_would_not_help_is_not_given() -> None:
+    """What was measured does not fit beside the guess for the arbiter: then it has to be allowed."""
+    small = dataclasses.replace(terms(refused=True), supply=dataclasses.replace(GROUP, memory_bytes=120 * MIB))
+
+    assert judged(told(30, 10), small, preload=False).note.endswith("a start needs --allow-overcommit, or more memory")
+
+
+def test_a_trial_in_which_the_kernel_has_killed_tells_nothing() -> None:
+    """Who was measured last is new, and so smaller than those before: no number is made of that, nor a comparison."""
+    trials = compared(
+        (judged(told(100, 72), terms(), preload=False), judged(told(9, 20, kills=3), terms(), preload=True))
+    )
+
+    assert (True, None, None, None) == (trials[1].failed, trials[1].fitting, trials[1].workers, trials[1].is_safe)
+    assert "it was killed for memory: the kernel counts 3 in this group" == trials[1].note
+
+
+def test_what_was_measured_before_traffic_is_not_compared() -> None:
+    """One of both is provisional: what it would save is not known."""
+    early = judged(told(20, 152, provisional=True), terms(), preload=True)
+    trials = compared((judged(told(100, 72), terms(), preload=False), early))
+
+    assert trials[1].note.startswith("safe; before enough traffic: ")
+
+
 def test_what_preload_saves() -> None:
     """The difference of what one more costs; only where both were measured."""
     both = compared((judged(told(100, 72), terms(), preload=False), judged(told(20, 152), terms(), preload=True)))
@@ -101,6 +128,7 @@ def test_little_traffic_is_said() -> None:
     outcome = Outcome(measured=told(10, 10, provisional=True).measured, answers={NO_ANSWER: 3})
     trial = judged(outcome, terms(), preload=False)
 
+    assert trial.is_deaf
     assert trial.note == "before enough traffic: asked 3 times for / (3 x no answer)"
 
 

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 _ORIGIN = Origin(OriginKind.DEFAULT, "a trial")
 _WORKERS = 2  # one to measure, and one more to see whether it is like the first
-_GRACE_S = 1.0
+_LONGEST_GRACE_S = 10.0  # for the end of its lifespan, which may have to sign off somewhere
 _OOM_SCORE = Path("/proc/self/oom_score_adj")
 _SOONER_THAN_ALL = "1000"  # proc(5)
+_FOR_EVER = ("--max-requests", "0", "--max-requests-jitter", "0")  # who is measured has to have been asked often
 _METRICS = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")  # a server empties it when it starts
 # The start is nobody's service, and is not to be told to those who watch one.
 _OTHERS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
@@ -66,17 +67,21 @@ def _pool(pool: PoolSettings, order: Order) -> PoolSettings:
         max_requests_jitter=None,
         max_worker_lifetime=None,
         plain=False,
-        graceful_timeout=_GRACE_S,
+        graceful_timeout=min(pool.graceful_timeout or _LONGEST_GRACE_S, _LONGEST_GRACE_S),
         drain_delay=0.0,
         server_args=_server_args(pool, order),
     )
 
 
 def _server_args(pool: PoolSettings, order: Order) -> tuple[str, ...]:
-    """Return the user's words for the server, without what the trial decides. The last word wins."""
+    """Return the user's words for the server, without what the trial decides. The last word wins.
+
+    A file of the user's configuration may name files that a service beside us has, or that are nobody's yet.
+    """
     if order.server != "gunicorn":
         return pool.server_args
-    return (*(word for word in pool.server_args if word != "--preload"), "--workers", "1")
+    ours = ("--workers", "1", "--pid", f"{order.folder}/pid", "--error-logfile", "-", *_FOR_EVER)
+    return (*(word for word in pool.server_args if word != "--preload"), *ours)
 
 
 def _keep_to_ourselves(environ: MutableMapping[str, str], folder: str) -> None:

@@ -25,6 +25,7 @@ from launcher.limits.usage import UsageReader
 
 _TRAFFIC_S = 30.0  # then what was measured before it, or meanwhile, has to do
 _STOP_S = 3.0
+_LAST_WORDS_S = 1.0
 _LINES = 20
 # The first of them says most: what follows is what followed.
 _FAILURES = frozenset(
@@ -58,10 +59,12 @@ class Trial:
 
     def conduct(self) -> Outcome:
         """Return what came of it, when it has ended."""
-        for line in self.server.stderr or ():
-            self._hear(line.decode(errors="replace"))
+        listener = threading.Thread(target=self._listen, daemon=True)
+        listener.start()
+        code = self.server.wait()
+        listener.join(_LAST_WORDS_S)  # not to the end: what it has started and left behind may hold the pipe
         return Outcome(
-            code=self.server.wait(),
+            code=code,
             failed=bool(self._why),
             why=self._why or next((line for line in reversed(self._lines) if line.strip()), ""),
             measured=self._measured,
@@ -81,6 +84,10 @@ class Trial:
         except subprocess.TimeoutExpired:
             self.server.kill()  # what it leaves behind is the guard's
             self.server.wait()
+
+    def _listen(self) -> None:
+        for line in self.server.stderr or ():
+            self._hear(line.decode(errors="replace"))
 
     def _hear(self, line: str) -> None:
         """Take note of one line of its log."""

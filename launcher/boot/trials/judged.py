@@ -15,6 +15,7 @@ from launcher.boot.trials.order import Outcome
 from launcher.budget import FILES_BYTES, Budget, Demand, Measured, Region, Supply, plan_workers
 from launcher.budget.regions import one_worker, regions_of, room_for, taken
 from launcher.budget.words import sum_line
+from launcher.errors import NoWorkerFits
 from launcher.units import human_bytes
 
 _NOT_SAFE = "what a fork breaks"  # launcher.serving.fork_safety
@@ -49,6 +50,16 @@ class Trial:
         return "--preload" if self.preload else "without --preload"
 
     @property
+    def is_settled(self) -> bool:
+        """Whether it was measured after traffic, so that it may be compared."""
+        return self.measured is not None and not self.measured.provisional
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether it was asked and has answered nothing at all."""
+        return bool(self.answers) and set(self.answers) == {NO_ANSWER}
+
+    @property
     def sum(self) -> str:
         """The sum as one line, "" without one."""
         return sum_line(self.regions) if self.regions else ""
@@ -78,8 +89,9 @@ class Terms:
 
 
 def judged(outcome: Outcome, terms: Terms, *, preload: bool) -> Trial:
-    """Return what follows from a trial."""
-    if (measured := _measured(outcome, terms.supply)) is None:
+    """Return what follows from a trial. One in which the kernel has killed tells nothing: who was measured is new."""
+    measured = _measured(outcome, terms.supply)
+    if measured is None or outcome.kills > 0:
         return _failed(outcome, preload=preload)
     regions = regions_of(_demand(terms, measured, preload=preload), terms.supply)
     budget = _budget(terms, measured, preload=preload)
@@ -99,14 +111,18 @@ def judged(outcome: Outcome, terms: Terms, *, preload: bool) -> Trial:
 
 def compared(trials: tuple[Trial, ...]) -> tuple[Trial, ...]:
     """Return them with what preloading saves."""
-    own = {trial.preload: trial.measured.worker_bytes for trial in trials if trial.measured is not None}
+    own = {trial.preload: trial.measured.worker_bytes for trial in trials if trial.is_settled and trial.measured}
     if len(own) != len((False, True)):
-        return trials
+        return tuple(_only_safe(trial) for trial in trials)
     saved = own[False] - own[True]
     text = f"safe, saves {human_bytes(saved)} a worker" if saved >= _WORTH_SAYING else "safe, saves nothing"
     return tuple(
         dataclasses.replace(trial, note=f"{text}; {trial.note}") if trial.preload else trial for trial in trials
     )
+
+
+def _only_safe(trial: Trial) -> Trial:
+    return dataclasses.replace(trial, note=f"safe; {trial.note}") if trial.is_safe else trial
 
 
 def _measured(outcome: Outcome, supply: Supply) -> Measured | None:
@@ -161,12 +177,20 @@ def _notes(outcome: Outcome, measured: Measured, terms: Terms, budget: Budget, f
     )
     when = f"asked {asked} times for {terms.path} ({statuses})" if asked else "nothing was asked"
     said = [f"before enough traffic: {when}" if measured.provisional else when]
-    said += (
-        [_killed(outcome)] if outcome.kills > 0 else [f"something went wrong: {outcome.why}"] if outcome.failed else []
-    )
+    said += [f"something went wrong: {outcome.why}"] if outcome.failed else []
     if fitting < budget.workers:
         said.append(f"{budget.workers} {'does' if budget.workers == 1 else 'do'} not fit")
     if terms.refused:
-        each = sum(one.bytes for one in one_worker(regions_of(_demand(terms, measured, preload=False), terms.supply)))
-        said.append(f"a start needs --worker-memory-estimate {-(-each // _WORTH_SAYING)}MiB")
+        said.append(_advice(terms, measured))
     return "; ".join(said)
+
+
+def _advice(terms: Terms, measured: Measured) -> str:
+    """Return what a start needs that nothing is known of yet: to be told what was measured, or to be allowed."""
+    each = sum(one.bytes for one in one_worker(regions_of(_demand(terms, measured, preload=False), terms.supply)))
+    mib = -(-each // _WORTH_SAYING)
+    try:
+        plan_workers(dataclasses.replace(terms.demand, worker_estimate_bytes=mib * _WORTH_SAYING), terms.supply)
+    except NoWorkerFits:
+        return "a start needs --allow-overcommit, or more memory"
+    return f"a start needs --worker-memory-estimate {mib}MiB"

@@ -37,6 +37,7 @@ _MORE_S = 60.0  # traffic, and the stop
 _WORKERS = 2  # one after the other
 _GRACE_S = 5.0
 _SERVERS = ("gunicorn", "uvicorn")
+_PARTS = ("server", "app")  # with a problem in one of these nothing can be started
 _ROOMY = 2  # workers of a guessed size
 _OURS_BYTES = 128 << 20  # what `launcher plan` itself and its shell may hold
 
@@ -67,6 +68,8 @@ class Measuring:
         unsafe = self.settings.pool.preload  # else it is what was asked, and no reason to worry
         bad = [trial for trial in trials if trial.failed or (unsafe and trial.is_safe is False)]
         failed = [f"{trial.name} could not be measured: {trial.note}" for trial in bad]
+        deaf = [trial.name for trial in trials if trial.is_deaf]
+        failed += [f"{name} answered nothing: what requests take is not known" for name in deaf]
         return trials, (*failed, *([little] if little else []))
 
     def _terms(self) -> Terms:
@@ -121,7 +124,9 @@ def danger(little: str, counts: OomCounts) -> str:
 def _impossible(seen: Preview, settings: Settings, *, preload: bool) -> str:
     """Return why a way is not tried, "" when it is."""
     server = seen.plan.server.value
+    known = next((problem for part in _PARTS if (problem := seen.problem(part)) is not None), None)
     reasons = {
+        f"it cannot be started: {known.message if known else ''}": known is not None,
         "there is no application to try": seen.plan.app is None,
         "a process can only be measured on Linux": not may_measure(),
         f"{server} is not one of the servers that measure": server not in _SERVERS,
