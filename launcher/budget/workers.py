@@ -81,7 +81,7 @@ def _choice(demand: Demand, supply: Supply, regions: tuple[Region, ...]) -> tupl
     if fit == 0 and demand.allow_overcommit:
         return 1, "not one fits in memory, and overcommit is allowed"
     if fit == 0:
-        return 1, "not one of a guessed size fits in memory, and a smaller one may"
+        return 1, "not one fits in memory, one smaller than was guessed may"
     if _is_the_clusters(demand, supply):
         return 1, "Kubernetes sets neither a memory nor a CPU limit here: replication is the cluster's"
     computed, because = _computed(demand, supply, regions)

@@ -77,7 +77,7 @@ class Yielding:
         fewer = min(wanted - 1, max(1, -(-too_much_bytes // own) if own else 1))
         message = {"ask": "shrink", "workers": wanted - fewer, "pid": pid, "because": because}
         self._begin(message, partial(self._heard_shrunk, fewer))
-        return f"there are to be {wanted - fewer} workers instead of {wanted}"
+        return f"{wanted - fewer} of {wanted} workers {'is' if wanted - fewer == 1 else 'are'} to stay"
 
     def look(self, room: Room, coming_bytes: int = 0) -> None:
         """Take one back, if there has been room for it for long. To be called whenever nothing is pressed.

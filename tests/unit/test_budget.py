@@ -209,7 +209,7 @@ def test_a_guess_alone_refuses_only_what_could_be_no_application(limit_mib: int,
     assert fits == (budget is not None)
     if budget is not None:
         assert (1, 0, False) == (budget.workers, budget.fitting, budget.fits)
-        assert "not one of a guessed size fits in memory, and a smaller one may" == budget.because
+        assert "not one fits in memory, one smaller than was guessed may" == budget.because
         assert "1 worker × 256 MiB (default, a guess until measured) does not fit" in budget.warnings[-1]  # noqa: RUF001 - the sign of the sum
 
 
