@@ -51,13 +51,18 @@ class Pressure:
         self._needed: deque[tuple[float, int]] = deque(maxlen=LOOKS)
         self._looks = self._hasty = self._foreseen = 0
         self._is_urgent = self._is_said = self._is_end_said = False
+        self._source = ""
 
     def look(self) -> None:
         """Read, and do what can be done now."""
         room = self.room = self._read()
         coming = self.unshared(None if room is None else room.usage.anon_bytes)
         if room is None or not room.limit_bytes:
+            self._forget()
             return
+        if (source := room.limit_source) != self._source:  # another group has least left now: that is no growth
+            self._forget()
+            self._source = source
         was_urgent = self._is_urgent
         left_s = self._count(room)
         is_hasty, is_bounded = self._hasty >= _HASTY_LOOKS, self._is_bounded(room, coming or 0)
@@ -73,6 +78,12 @@ class Pressure:
         """Return what `status` shows of it."""
         known = {} if self.room is None else {"needed_bytes": self.room.usage.needed_bytes}
         return {**known, "pressed": self._is_urgent or self._looks >= LOOKS, "given_up": self._yielding.given_up}
+
+    def _forget(self) -> None:
+        """What was read before tells nothing of how it goes on from here."""
+        self._needed.clear()
+        self._looks = self._hasty = 0
+        self._yielding.blind()
 
     def _count(self, room: Room) -> float:
         """Take note of a reading; return when the limit will be reached."""
@@ -100,7 +111,7 @@ class Pressure:
         left_s: as `relieve` takes it. is_killing: the limit will be reached before a worker could be replaced.
         """
         relief = self._relieve(left_s)
-        is_late = is_killing and relief.for_s > _SLOW_S
+        is_late = relief.for_s > _SLOW_S and (is_killing or self._is_urgent)
         if relief.is_enough and not is_late:
             return relief.because
         if not room.is_limited:  # the whole machine's: what others take there is no reason to serve with less
@@ -143,6 +154,8 @@ def _facts(room: Room) -> dict[str, object]:
 def _left_s(needed: deque[tuple[float, int]], limit_bytes: int) -> float:
     """Return when the limit will be reached at the pace of the last looks; infinite for who does not grow."""
     (at, now), paces = needed[-1], [0.0]
+    if len(needed) > 1 and now <= needed[-2][1]:  # a step that is over is no pace
+        return float("inf")
     for before, bytes_before in list(needed)[:-1]:
         paces.append((now - bytes_before) / max(at - before, 0.1))
     pace = max(paces)  # a worker that has just gone makes the longer one smaller

@@ -80,12 +80,12 @@ class Watch:
         grows.
         """
         now = self._clock()
-        if not self._recycling.may_begin(now):
-            if (asked := self._recycling.asked) is not None:
-                return Relief("a worker is being recycled", is_enough=True, for_s=now - asked.at)
-            return Relief("the last recycle freed less than predicted: the next one waits")
+        if (asked := self._recycling.asked) is not None:
+            return Relief("a worker is being recycled", is_enough=True, for_s=now - asked.at)
         if left_s > 0 and not self._is_hasty(left_s, now):
             return Relief("", is_enough=True)
+        if not self._recycling.may_begin(now):
+            return Relief("the last recycle freed less than predicted: the next one waits")
         self._walk(now)
         known = [worker for worker in self._workers.values() if worker.own_bytes and (left_s == 0 or worker.grows)]
         if not known:

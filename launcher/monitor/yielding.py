@@ -23,6 +23,7 @@ AFTER = 0.8  # of the limit: what may be needed with one more; far enough below 
 PATIENCE_S = 60.0  # there has to be room for it for so long
 HOLDS_S = 600.0  # a growth that is followed by a shrink within it was too much
 LONGEST_S = 3600.0
+_LATE_S = 30.0  # for a worker that is to leave and does not: the next one may be asked
 _NEW_S = 1.0  # a look later: by then the memory of what has ended is out of what is read
 _GROWTH_BYTES, _GROWTH_DIVISOR = 16 << 20, 4  # a worker's allowance in the sum, whose import costs us memory
 ONE_LEFT = "one worker is left"
@@ -48,7 +49,11 @@ class Yielding:
         self._ask, self._wanted, self._largest, self._clock = ask, wanted, largest, clock
         self._is_unsure = is_unsure
         self.given_up = 0
-        self._is_asked = False
+        self._asked, self._asked_at, self._number = (
+            "",
+            float("-inf"),
+            0,
+        )  # what is under way, since when
         self._not_before = self._shrunk_at = self._grown_at = float("-inf")
         self._fits_since = math.inf
         self._wait_s = PATIENCE_S
@@ -60,7 +65,7 @@ class Yielding:
         """
         now, wanted = self._clock(), self._wanted()
         self._fits_since = math.inf
-        if self._is_asked:
+        if self._asked == "shrink" and now - self._asked_at < _LATE_S:
             return "the pool is becoming smaller"
         if wanted <= 1:
             return ONE_LEFT if wanted else "there is no pool yet"
@@ -85,7 +90,7 @@ class Yielding:
         coming_bytes: what those that are there will need besides, as far as it is known.
         """
         now = self._clock()
-        if self._is_asked or not (self.given_up or self._is_unsure):
+        if self._asked or not (self.given_up or self._is_unsure):
             return
         with_one = room.usage.needed_bytes + coming_bytes + self._size_of_one()
         if with_one > room.limit_bytes * AFTER:
@@ -104,25 +109,38 @@ class Yielding:
         own = 0 if largest is None else largest.own_bytes
         return own + max(own // _GROWTH_DIVISOR, _GROWTH_BYTES)
 
+    def blind(self) -> None:
+        """Nothing can be read: what there was room for then says nothing of now."""
+        self._fits_since = math.inf
+
     def _begin(self, message: dict[str, Any], heard: Callable[[int, str], None]) -> None:
-        self._is_asked = True
-        self._ask(message, heard)
+        """Ask. A growth that never comes to its end must not keep anybody from shrinking: the latest ask counts."""
+        self._number += 1
+        number, self._asked, self._asked_at = self._number, str(message["ask"]), self._clock()
+
+        def hear(code: int, because: str) -> None:
+            if number == self._number:
+                self._asked = ""
+            heard(code, because)
+
+        self._ask(message, hear)
 
     def _heard_shrunk(self, fewer: int, code: int, _because: str) -> None:
-        """Count them, unless it was refused: one that another ask has overtaken may be all the same."""
-        now, self._is_asked = self._clock(), False
-        if code == ExitCode.USAGE:
-            self._not_before = now + REFUSED_S
-        else:
+        """Count them, unless it was refused; one that did not arrive, or was overtaken, the pool knows of."""
+        now = self._clock()
+        if code == ExitCode.OK:
             self.given_up += fewer
             self._shrunk_at, self._not_before = now, now + _NEW_S
+        else:
+            self._is_unsure = self._is_unsure or code != ExitCode.USAGE
+            self._not_before = now + REFUSED_S
 
     def _heard_grown(self, code: int, _because: str) -> None:
-        now, self._is_asked = self._clock(), False
+        now = self._clock()
         if code == ExitCode.OK:
             self.given_up = max(0, self.given_up - 1)
             self._grown_at, self._not_before = now, now + _NEW_S
         elif code == ExitCode.USAGE:  # none was given up: somebody has said another number since
             self.given_up, self._is_unsure = 0, False
-        else:
+        elif not self._asked:  # else a shrink has overtaken it
             self._not_before = now + REFUSED_S
