@@ -19,13 +19,13 @@ from launcher.monitor.recycling import REFUSED_S, Ask
 from launcher.monitor.watched import Watched
 from launcher.units import human_bytes, human_seconds
 
-AFTER = 0.8  # of the limit: what may be needed with one more; far enough below the 0.9 at which one is given up
+AFTER = 0.85  # of the limit: what may be needed with one more; below the 0.9 at which one is given up
 PATIENCE_S = 60.0  # there has to be room for it for so long
 HOLDS_S = 600.0  # a growth that is followed by a shrink within it was too much
 LONGEST_S = 3600.0
 _LATE_S = 30.0  # for a worker that is to leave and does not: the next one may be asked
 _NEW_S = 1.0  # a look later: by then the memory of what has ended is out of what is read
-_GROWTH_BYTES, _GROWTH_DIVISOR = 16 << 20, 4  # a worker's allowance in the sum, whose import costs us memory
+_GROWTH_BYTES = 16 << 20  # the least allowance in the sum; who is there has had its traffic
 ONE_LEFT = "one worker is left"
 
 
@@ -107,7 +107,7 @@ class Yielding:
     def _size_of_one(self) -> int:
         largest = self._largest()
         own = 0 if largest is None else largest.own_bytes
-        return own + max(own // _GROWTH_DIVISOR, _GROWTH_BYTES)
+        return own + _GROWTH_BYTES
 
     def blind(self) -> None:
         """Nothing can be read: what there was room for then says nothing of now."""

@@ -113,3 +113,11 @@ def test_who_was_blind_has_seen_no_room() -> None:
 
     assert played.resized
     assert [] == taken_back
+
+
+def test_one_look_above_95_percent_costs_a_worker_for_minutes_only() -> None:
+    """A pool that takes 77 % of its limit, as the sum would have it: what was given up for a moment is there again."""
+    played = Scene(lambda _: always(140), workers=5, limit=None, old_s=600)
+    played.run_in_group(1024, lambda now_s: 290 if now_s == 20 else 90, 300)
+
+    assert [("shrink", 4), ("grow_back", 5)] == [(what, workers) for _, what, workers in played.resized]
