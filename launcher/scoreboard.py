@@ -29,7 +29,7 @@ SLOTS = 256
 _PAGE = 4096  # a multiple of every word; on hosts with larger pages only less sparse
 _SLOT_BYTES = 5 * _PAGE  # the record, the log and the tally in the first, the requests in flight in the others
 _BOARD_BYTES = _PAGE + SLOTS * _SLOT_BYTES
-_MAGIC = int.from_bytes(b"scores 3", "little")  # of this layout
+_MAGIC = int.from_bytes(b"scores 4", "little")  # of this layout
 
 _USED, _STARTED = 5, 6  # indices of words of the header
 _NOTES_AT = 1024  # of the header; the rest of the page
@@ -232,10 +232,9 @@ class Slot:
 class Board:
     """A pool's scoreboard, in the process that made it or in one that has its descriptor.
 
-    arbiter_pid, wanted: who the arbiter is, how many workers there are to be.
-    generation, restarts: of the code, of workers that died.
-    heartbeat: `time.monotonic()` of the arbiter's loop. notes: bytes of the monitor's, which outlive it.
-    used: how many slots, from the first, were ever used. started: how many workers were.
+    arbiter_pid, wanted, given_up: who the arbiter is, how many workers there are to be, how many fewer for memory.
+    generation, restarts: of the code, of workers that died. notes: bytes of the monitor's, which outlive it.
+    heartbeat: `time.monotonic()` of the arbiter's loop. used, started: slots that ever were, from the first; workers.
     """
 
     arbiter_pid = Word(1)
@@ -244,6 +243,7 @@ class Board:
     restarts = Word(4)
     used = Word(_USED)
     started = Word(_STARTED)
+    given_up = Word(7)
     heartbeat = Real(8)
     _STATE = 16
 

@@ -129,6 +129,11 @@ class View:
         return self.board.wanted
 
     @property
+    def given_up(self) -> int:
+        """How many workers the pool does without for want of memory."""
+        return self.board.given_up
+
+    @property
     def restarts(self) -> int:
         """How many workers have died that nobody wanted to end."""
         return self.board.restarts

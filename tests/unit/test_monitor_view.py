@@ -101,6 +101,13 @@ def test_a_host_that_was_asleep_is_not_dead(scene: Scene) -> None:
     assert (False, 0) == (scene.view.alive()[0], scene.view.ready)
 
 
+def test_how_many_are_missing_is_the_pools_word(scene: Scene) -> None:
+    """Whoever looks at the board, and whenever it began to, knows how many were given up."""
+    scene.board.given_up = 2
+
+    assert (2, 2) == (scene.view.given_up, View(scene.board).given_up)
+
+
 def test_what_boot_does_is_told_until_there_is_a_server(scene: Scene) -> None:
     """Step, whom it waits for and for how long; nothing of that any more once the server has begun."""
     empty = scene.line("startupz", "started").detail

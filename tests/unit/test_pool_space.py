@@ -173,16 +173,17 @@ def test_scaling_up_stays_inside_the_budget(scene: Any) -> None:
 
 
 def test_a_worker_is_given_up_and_taken_back(scene: Any) -> None:
-    """The one that was named goes; it is taken back once and not twice."""
+    """The one that was named goes; it is taken back once and not twice. How many are missing is on the board."""
     played = scene(3, holding(3))
     played.ask(ask="shrink", workers=2, pid=102, because="pressed")
     played.play.run(10)
-    left = set(played.play.workers)
+    left, missing = set(played.play.workers), [played.play.pool.board.given_up]
     for _ in range(2):
         played.ask(ask="grow_back", because="there is room")
         played.play.run(10)
+        missing.append(played.play.pool.board.given_up)
 
-    assert left == {101, 103}
+    assert (left, missing) == ({101, 103}, [1, 0, 0])
     assert [code for code, _ in played.answers] == [0, 0, ExitCode.USAGE]
     assert played.play.ready == 3
     assert (played.named("pool_shrunk"), played.named("pool_grown_back")) == (

@@ -105,11 +105,11 @@ def test_what_ended_workers_answered_stays_counted(board: Board) -> None:
 def test_the_words_of_the_header(board: Board) -> None:
     """What the arbiter says of the pool is read by who opens the board."""
     board.arbiter_pid, board.wanted, board.generation, board.restarts, board.heartbeat = 1, 4, 2, 7, 12.5
-    board.state = BoardState.DRAINING
+    board.state, board.given_up, board.used = BoardState.DRAINING, 3, 5
     seen = Board.open(board.fd)
 
     assert (1, 4, 2, 7, 12.5) == (seen.arbiter_pid, seen.wanted, seen.generation, seen.restarts, seen.heartbeat)
-    assert BoardState.DRAINING is seen.state
+    assert (BoardState.DRAINING, 3, 5) == (seen.state, seen.given_up, seen.used)
 
 
 def test_only_slots_that_are_taken_are_listed(board: Board) -> None:

@@ -274,6 +274,7 @@ class Pool:
 
     def _publish(self) -> None:
         self.board.heartbeat, self.board.wanted, self.board.generation = self.now, self.wanted, self.generation
+        self.board.given_up = self.size.given_up
         ready = len(self.members.serving)
         self.size.answer(ready, len(self.members))
 
