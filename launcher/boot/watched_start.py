@@ -51,6 +51,7 @@ class WatchedStart:
         monitor = settings.monitor
         self._tls = settings.http.ssl_certfile is not None
         self._asked = settings.pool.memory.value if settings.pool.memory else None
+        self._may_overcommit = settings.pool.allow_overcommit
         self._probes = _health_listeners(settings, resolve) if probes else ()
         try:
             self._socket, self.address = bind(settings.environ, monitor.runtime_dir, os.getpid())
@@ -109,6 +110,7 @@ class WatchedStart:
                 "source": budget.limit_source,
                 "budget_bytes": budget.budget_bytes,
                 "asked": self._asked,
+                "may_overcommit": self._may_overcommit,
             }
             if budget
             else {},

@@ -67,14 +67,17 @@ def summary(now: Document) -> list[str]:
 
 
 def short_of_memory(memory: Document) -> str:
-    """Return what has to be known when the limit is nearly reached, or workers were given up for it; else nothing."""
+    """Return what has to be known when the limit or the budget is reached, or workers were given up; else nothing."""
     given_up, free = int(_number(memory, "given_up")), _number(memory, "free_bytes")
-    pressed = bool(memory.get("pressed"))
-    if not (pressed or given_up):
+    pressed, exceeds = bool(memory.get("pressed")), bool(memory.get("over_budget"))
+    if not (pressed or given_up or exceeds):
         return ""
     limit = _number(memory, "room_limit_bytes") or _number(memory, "limit_bytes")
     needed = human_bytes(int(_number(memory, "needed_bytes")))
     parts = [f"memory is short: {needed} of {human_bytes(int(limit))} cannot be given back"] if pressed else []
+    if exceeds:
+        pool, budget = (human_bytes(int(_number(memory, name))) for name in ("pool_bytes", "budget_bytes"))
+        parts.append(f"the pool has {pool}, and --memory allows it {budget}")
     if given_up:
         parts.append(f"{given_up} worker{'' if given_up == 1 else 's'} given up for memory")
     if "free_bytes" in memory:

@@ -1,6 +1,7 @@
 """How much may the group that binds us still grow by?
 
-Of all visible groups with a limit the one with least left: an ancestor's limit counts what its other groups hold, too.
+Of all visible groups with a limit the one with least left, or the one that whoever asks finds worst: an ancestor's
+limit counts what its other groups hold, too.
 """
 
 from __future__ import annotations
@@ -49,6 +50,11 @@ class Room:
         return self.limit_bytes - self.usage.needed_bytes
 
 
+def free_bytes(room: Room) -> float:
+    """Return by what a room is the least of several: it is less there."""
+    return room.free_bytes
+
+
 @dataclass(frozen=True, slots=True)
 class _Places:
     """Where to look.
@@ -75,9 +81,13 @@ class RoomReader:
         root: Path = Path("/"),
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.monotonic,
+        left: Callable[[Room], float] = free_bytes,
     ) -> None:
-        """Read below `root`, for recorded hosts."""
-        self._root, self._environ, self._clock = root, environ, clock
+        """Read below `root`, for recorded hosts. left: of several groups with a limit the one with least of it counts.
+
+        By bytes it is where the next worker would not fit, by the part of the limit where somebody is killed first.
+        """
+        self._root, self._environ, self._clock, self._left = root, environ, clock, left
         self._places: _Places | None = None
         self._found_at = 0.0
 
@@ -87,9 +97,9 @@ class RoomReader:
         if self._places is not None and now - self._found_at < FOUND_S:
             look = _Look(tree, self._places)
             if look.own is not None or not self._places.own:
-                return _least(look)
+                return _least(look, self._left)
         self._places, self._found_at = _find(tree, self._environ), now
-        return _least(_Look(tree, self._places))
+        return _least(_Look(tree, self._places), self._left)
 
 
 def _find(tree: Tree, environ: Mapping[str, str]) -> _Places:
@@ -151,9 +161,9 @@ class _Look:
         return self._stats[directory]
 
 
-def _least(look: _Look) -> Room | None:
+def _least(look: _Look, left: Callable[[Room], float]) -> Room | None:
     against = list(look.limits())
     if rooms := [Room(int(limit.value), limit.source, is_limited=True, usage=held) for limit, held in against if held]:
-        return min(rooms, key=lambda room: room.free_bytes)
+        return min(rooms, key=left)
     usage = None if against else look.own or look.machine()
     return None if usage is None else Room(int(look.host.value), look.host.source, is_limited=False, usage=usage)

@@ -20,6 +20,10 @@ _KIB = 1024
 # What v2 tells of the kernel's memory before Linux 5.18, which has the sum ("kernel"); stacks and unreclaimable slab
 # are there since 4.18, percpu since 5.9, pagetables since 5.13 (cgroup-v2.rst of each).
 _KERNEL_PARTS = ("kernel_stack", "pagetables", "percpu", "slab_unreclaimable")
+# v1 does not tell slab that could be taken back from the rest of the kernel's memory, and a process that opens very
+# many files has as much of it as there is room. What workers were measured at is far less than this: 0.2 MB each and
+# their page tables, 1/512 of what they have (launcher.limits.footprint).
+_FIRM_BYTES, _FIRM_PART = 32 << 20, 8
 _SOCK = "sock"  # buffers of the network: charged to the group, never part of "kernel" (memcontrol.c: MEMCG_SOCK)
 
 
@@ -32,17 +36,19 @@ class GroupUsage:
     kernel_bytes: page tables, stacks, buffers; in v2 without the slab that can be reclaimed. v1 does not tell that
         apart: there it is an upper bound (a process that opens very many files raises it).
     source: directory of the group.
+    slab_bytes: so much of `kernel_bytes` is most likely slab that can be reclaimed.
     """
 
     anon_bytes: int
     shmem_bytes: int
     kernel_bytes: int
     source: str
+    slab_bytes: int = 0
 
     @property
     def needed_bytes(self) -> int:
         """Bytes that only an end or a release gives back."""
-        return self.anon_bytes + self.shmem_bytes + self.kernel_bytes
+        return self.anon_bytes + self.shmem_bytes + self.kernel_bytes - self.slab_bytes
 
 
 Read = Callable[[Tree, str, Mapping[str, str]], GroupUsage | None]  # of a directory, and its memory.stat
@@ -102,8 +108,10 @@ def v1_usage(tree: Tree, directory: str, stat: Mapping[str, str]) -> GroupUsage 
     anon = _number(stat, "total_rss")
     if anon is None:
         return None
-    kernel = tree.text(f"{directory}/memory.kmem.usage_in_bytes") or ""  # absent where booted with nokmem
-    return GroupUsage(anon, _number(stat, "total_shmem") or 0, whole(kernel) or 0, directory)
+    shmem = _number(stat, "total_shmem") or 0
+    kernel = whole(tree.text(f"{directory}/memory.kmem.usage_in_bytes") or "") or 0  # absent where booted with nokmem
+    firm = _FIRM_BYTES + (anon + shmem) // _FIRM_PART
+    return GroupUsage(anon, shmem, kernel, directory, slab_bytes=max(0, kernel - firm))
 
 
 def machine_usage(meminfo: Mapping[str, str]) -> GroupUsage | None:

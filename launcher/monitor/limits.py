@@ -35,7 +35,7 @@ class Readers:
 class LimitsWatch:
     """Says it. `look` has to be called about once a second.
 
-    changed: called when there is something that the next monitor has to know.
+    stalls: what was read of them last. changed: called when there is something that the next monitor has to know.
     """
 
     def __init__(
@@ -54,25 +54,37 @@ class LimitsWatch:
         self.changed: Callable[[], None] = lambda: None
         self._limits: Limits | None = None
         self._doubted: tuple[float, float] | None = None
-        self._stalls: Stalls | None = None
+        self.stalls: Stalls | None = None
         self._due = self._stalls_due = float("-inf")
 
     def look(self) -> None:
         """Read what is due."""
         now = self._clock()
         if now >= self._stalls_due:
-            self._stalls_due, self._stalls = now + STALLS_EVERY_S, self._readers.stalls()
+            self._stalls_due, self.stalls = now + STALLS_EVERY_S, self._readers.stalls()
         if now >= self._due:
             self._due = now + EVERY_S
             self._compare(self._readers.limits())
         self._tell_present()
+
+    @property
+    def budget_bytes(self) -> int | None:
+        """What the pool may use for good of the present limit; None: nobody knows."""
+        budget = self._memory_of_plan().get("budget_bytes")
+        return None if budget is None else int(budget)
+
+    @property
+    def allowed_bytes(self) -> int | None:
+        """The same, where somebody has said it (`--memory`) and means it; None elsewhere: the limit is what counts."""
+        known = self._memory_of_plan()
+        return None if known.get("asked") is None or known.get("may_overcommit") else self.budget_bytes
 
     def memory(self) -> dict[str, Any]:
         """Return what `status` shows of the memory, read at this moment; keys whose value nothing tells are absent.
 
         needed_bytes and free_bytes: of the group that has least left; room_limit_bytes and room_source: its limit.
         """
-        room, stalls = self._readers.room(), self._stalls
+        room, stalls = self._readers.room(), self.stalls
         left = {} if room is None else _of_room(room)
         told = stalls and {name: getattr(stalls, name) for name in ("some_avg10", "full_avg10", "source")}
         return {**left, "stalls": told}

@@ -34,6 +34,8 @@ _WATCHED = {
     "needed_bytes": ("memory_needed_bytes", "What the group that has least left cannot give back: no page cache."),
     "free_bytes": ("memory_free_bytes", "What is left of its limit; below 0 where that was lowered."),
     "worker_limit_bytes": ("memory_worker_limit_bytes", "What a worker may have for itself before it is replaced."),
+    "pool_bytes": ("memory_pool_bytes", "What the pool's own processes have of what --memory allows."),
+    "over_budget": ("memory_over_budget", "Whether that is more than it allows."),
     "pressed": ("memory_pressed", "Whether the limit is nearly reached."),
     "share_ratio": (
         "memory_share_ratio",

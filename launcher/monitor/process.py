@@ -21,27 +21,22 @@ from typing import TYPE_CHECKING, Any
 
 from launcher.channel import Channel
 from launcher.kernel import die_with_parent, trim_memory
-from launcher.limits.room import RoomReader
 from launcher.monitor.control import Control
 from launcher.monitor.crashes import Crashes
 from launcher.monitor.disk import Disk
 from launcher.monitor.health import Health
 from launcher.monitor.last_words import LastWords
 from launcher.monitor.limits import LimitsWatch, readers
+from launcher.monitor.memory import MemoryWatch
 from launcher.monitor.metrics import measured, metrics
 from launcher.monitor.notes import Notes
-from launcher.monitor.pressure import Pressure
 from launcher.monitor.processes import Processes
 from launcher.monitor.rendering import Rendering
 from launcher.monitor.routes import Routes
 from launcher.monitor.samples import Samples, usage_of_group
-from launcher.monitor.sharing import Sharing
 from launcher.monitor.status import Status
 from launcher.monitor.view import View
-from launcher.monitor.watch import Watch
 from launcher.monitor.web import Web
-from launcher.monitor.weighing import ProcessSizes, ready_workers
-from launcher.monitor.yielding import Yielding
 from launcher.scoreboard import Board
 
 if TYPE_CHECKING:
@@ -99,8 +94,7 @@ class Monitor:
         self._offer_metrics(notes, by_status=bool(plan.get("metrics_by_status")))
         if plan.get("hooks") or plan.get("health_http"):
             self._ask_plugins(plan)
-        self._watch_memory(plan)
-        self._watch_limits(plan, notes)
+        self._watch_memory(plan, notes)
 
     def run(self) -> None:
         """Serve until the parent has ended."""
@@ -167,27 +161,14 @@ class Monitor:
         self.ticks.append(host.look)
         self.status.others["plugins"] = host.facts
 
-    def _watch_memory(self, plan: Mapping[str, Any]) -> None:
+    def _watch_memory(self, plan: Mapping[str, Any], notes: Notes) -> None:
         warn = partial(_warn, plan)
-        ready, sizes = ready_workers(self.view.board, int(plan["parent"])), ProcessSizes(self.processes)
-        watch = Watch(plan.get("worker_memory_limit_bytes"), ready, sizes, self.control.ask, warn, self._clock)
-        yielding = Yielding(
-            self.control.ask, lambda: self.view.wanted, watch.largest, self._clock, is_unsure=self.view.has_server
-        )
-        pressure = Pressure(RoomReader(), watch.relieve, yielding, warn, self._clock)
-        self.status.memory = pressure.facts
-        self.ticks += [watch.look, pressure.look]
-        if plan.get("preload"):
-            sharing = Sharing(ready, sizes, self.control.ask, warn, self._clock)
-            self.status.memory = lambda: {**pressure.facts(), **sharing.facts()}
-            pressure.unshared = sharing.look
-
-    def _watch_limits(self, plan: Mapping[str, Any], notes: Notes) -> None:
-        limits = LimitsWatch(plan, self.view, partial(_warn, plan), readers(self._parent), self._clock)
+        limits = LimitsWatch(plan, self.view, warn, readers(self._parent), self._clock)
         limits.changed = notes.keep
-        self.status.limits = limits.memory
+        memory = MemoryWatch(plan, self.view, self.processes, self.control, limits, warn)
+        self.status.limits, self.status.memory = limits.memory, memory.facts
         self.status.others["cpus"] = limits.cpus
-        self.ticks.append(limits.look)
+        self.ticks += [limits.look, memory.look]
 
     def _listen(self) -> None:
         if (fd := self.plan.get("unix")) is not None:

@@ -24,6 +24,7 @@ _LOST_BYTES, _LOST = 16 << 20, 0.25  # of what it had when new: what traffic cos
 _TURN_S, _BLIND_TURN_S = 60.0, 10.0  # for the next worker, whatever the group says; where there is no group
 _AT_ONCE_S = 0.05  # spent on walking pages before the next answer is due
 _PAUSE_S = 5.0  # between two asks, and until the pool has the size that it has found
+_LATE_S = 30.0  # for the answer
 _HOLDS_S = 600.0  # without a further loss: then the others have been asked for the same, or never are
 _BECAUSE = "requests un-share the pages that were loaded before the fork"
 _WHY = f"{_BECAUSE}: objects that they touch are copied for each worker, since that changes their reference counts"
@@ -68,6 +69,7 @@ class Sharing:
         self._most_lost: dict[int, int] = {}  # generation -> the most that one of its workers has
         self._said: set[int] = set()  # generations
         self._refused: set[int] = set()
+        self._vague: set[int] = set()  # numbers of those whose pages may not be walked
         self._anon_bytes = 0
         self._turn_at = self._asked_at = self._quiet_until = self._lost_at = float("-inf")
         self._is_asked = False
@@ -92,7 +94,8 @@ class Sharing:
 
     def _coming(self, there: Mapping[int, Ready]) -> int:
         now = self._clock()
-        if self._is_asked or self._to_ask is not None or not self._quiet_until <= now <= self._lost_at + _HOLDS_S:
+        is_asked = self._is_asked and now - self._asked_at <= _LATE_S  # one that boots for long may keep the answer
+        if is_asked or self._to_ask is not None or not self._quiet_until <= now <= self._lost_at + _HOLDS_S:
             return 0
         still = (self._most_lost.get(one.generation, 0) - self._lost.get(one.number, 0) for one in there.values())
         return sum(max(0, one) for one in still)
@@ -109,6 +112,7 @@ class Sharing:
         generations = {one.generation for one in there.values()}
         self._due = [number for number in self._due if number in there]
         self._walked = {number: seen for number, seen in self._walked.items() if number in there}
+        self._vague &= there.keys()
         self._told = {number: own for number, own in self._told.items() if number in there}
         self._lost = {number: lost for number, lost in self._lost.items() if number in there}
         self._new = {number: seen for number, seen in self._new.items() if number in generations}
@@ -126,7 +130,7 @@ class Sharing:
         if self._walked and now - self._turn_at >= (_BLIND_TURN_S if anon_bytes is None else _TURN_S):
             self._turn_at = now
             self._add([next(iter(self._walked))])  # the one that was walked first
-        self._add(number for number in there if number not in self._walked)
+        self._add(number for number in there if number not in self._walked and number not in self._vague)
 
     def _add(self, numbers: Iterable[int]) -> None:
         self._due += [number for number in numbers if number not in self._due]
@@ -134,7 +138,10 @@ class Sharing:
     def _walk(self, worker: Ready) -> None:
         cheap, footprint = self._sizes.cheap(worker.pid), self._sizes.footprint(worker.pid)
         self._walked.pop(worker.number, None)
-        if cheap is None or footprint is None or not footprint.is_exact:
+        if cheap is None or footprint is None:
+            return
+        if not footprint.is_exact:
+            self._vague.add(worker.number)
             return
         self._walked[worker.number] = footprint
         seen = _Seen(footprint.own_bytes, cheap)

@@ -12,24 +12,31 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 
+from launcher.monitor.pace import HASTY_S
 from launcher.monitor.recycling import PAUSE_S, WORTH, Ask, Asked, Recycling
 from launcher.monitor.watched import FRESH_S, LARGER, LOOKS, Ready, Relief, Sizes, Watched
 
 _YOUNG_S = 3.0
 _AT_ONCE_S = 0.05  # spent on walking pages before the next answer is due
-# Until the group will have reached its limit: a successor takes a second or two to be ready, and the old one to leave.
-LEAK_LEFT_S = 6.0  # where workers are known to leak
-_LEFT_S = 4.0  # elsewhere: what loads much with its first requests may be done by then
-CALM_S = 600.0  # without a relief, when the last one's successor has soon been as large as the one before it
+_LEFT_S = 4.0  # until the limit is reached, where no worker is known to leak: what loads much may be done by then
+# Without a relief but of a leak or in haste, when the last one's successor has soon been as large as the one before it.
+CALM_S = 600.0
 _SOON_S = 120.0  # to the limit: three successors in a row that need no longer make the limit doubtful
 _DOUBTS = 3
 _FAR_ABOVE = 1.5  # the limit: a doubtful one is still there to bound a leak
 _KNOWN_S = 10.0  # as long as a walk holds for who only wants to know how large the largest is
 _LEAKS_S = 600.0  # as long as one that leaked is taken for what its like will do, too
+# As models are at their first use. To recycle it would wait for that request, and the next worker do the same; so would
+# one that loads without any.
+_LOADS = Relief("what grows loads something: to recycle it would not end that", is_passing=True)
 
 
 class Watch:
-    """Recycles whoever has grown above the limit. `look` has to be called about once a second."""
+    """Recycles whoever has grown above the limit. `look` has to be called about once a second.
+
+    boots: one does not serve yet, and takes memory. asked_for_s: for how long the longest request of a process has been
+    under way.
+    """
 
     def __init__(
         self,
@@ -54,46 +61,52 @@ class Watch:
         self._leaked_at = self._begun_at = self._calm_until = float("-inf")
         self._calm: Asked | None = None  # the last relief of a worker that did not grow
         self._soon = 0  # successors in a row that were soon above the limit
-        self._boots = False
+        self.boots = False
+        self.asked_for_s: Callable[[int], float] = lambda _: 0.0
 
     def look(self) -> None:
         """Weigh every worker, and do what can be done now."""
         now = self._clock()
         found = list(self._ready())
-        self._boots = any(one.boots and self._sizes.cheap(one.pid) is not None for one in found)
+        self.boots = any(one.boots and self._sizes.cheap(one.pid) is not None for one in found)
         there = {one.number: one for one in found if not one.boots}
         self._workers = {number: self._workers.get(number) or self._met(one, now) for number, one in there.items()}
         self._newest = max(self._newest, *there, 0)
         # Those that were not walked for longest first: of many, the others have their turn in the next look.
         for worker in sorted(self._workers.values(), key=lambda worker: worker.walked_at):
-            self._weigh(worker, now, is_free=self._clock() - now < _AT_ONCE_S)
+            self._weigh(worker, there[worker.ready.number].requests, now, is_free=self._clock() - now < _AT_ONCE_S)
         if self._recycling.over:
             self._judge(now)
         if self._recycling.may_begin(now):
             self._recycle(now)
 
-    def relieve(self, left_s: float) -> Relief:
+    def relieve(self, left_s: float, *, is_short: bool) -> Relief:
         """Recycle the largest, if it is larger than it needs to be; return what is done about it.
 
         Whether its successor fits beside it is the pool's to see: where it does not the old one goes first.
-        left_s: until the group will have reached its limit, as it grows now; 0 for one that has little left, however it
+        left_s: until the group will have reached its limit, as it grows now. is_short: it has little left, however it
         grows.
         """
         now = self._clock()
         if (asked := self._recycling.asked) is not None:
             return Relief("a worker is being recycled", is_enough=True, for_s=now - asked.at)
-        if left_s > 0 and not self._is_hasty(left_s, now):
+        is_hasty = self._is_hasty(left_s, now)
+        if not (is_short or is_hasty):
             return Relief("", is_enough=True)
         if not self._recycling.may_begin(now):
             return Relief("the last recycle freed less than predicted: the next one waits")
+        return self._relieve_largest(now, is_hasty=is_hasty, is_short=is_short)
+
+    def _relieve_largest(self, now: float, *, is_hasty: bool, is_short: bool) -> Relief:
         self._walk(now)
-        known = [worker for worker in self._workers.values() if worker.own_bytes and (left_s == 0 or worker.grows)]
-        if not known:
-            return Relief("no worker could be recycled")
-        worker = max(known, key=lambda worker: worker.own_bytes)
+        known = [worker for worker in self._workers.values() if worker.own_bytes and (is_short or worker.grows)]
+        to_blame = known if is_short else [worker for worker in known if worker.grows_by_requests]
+        if not to_blame:
+            return _LOADS if known else Relief("no worker could be recycled")
+        worker = max(to_blame, key=lambda worker: worker.own_bytes)
         if worker.own_bytes <= self._least(worker, now) * LARGER:
             return Relief("the workers are equally large, and as large as they were when they were new")
-        return self._relieve_by(worker, now, left_s)
+        return self._relieve_by(worker, now, is_hasty=is_hasty)
 
     def largest(self) -> Watched | None:
         """Return who has most for itself, by a walk that is not old; None: nobody could be walked yet."""
@@ -102,20 +115,22 @@ class Watch:
         known = [worker for worker in self._workers.values() if worker.own_bytes]
         return max(known, key=lambda worker: worker.own_bytes, default=None)
 
-    def _relieve_by(self, worker: Watched, now: float, left_s: float) -> Relief:
-        if left_s > 0 or (worker.grows and worker.has_gained):
+    def _relieve_by(self, worker: Watched, now: float, *, is_hasty: bool) -> Relief:
+        """Recycle it; where it is not known to leak, one a minute: it may need that much now and then."""
+        if worker.grows and worker.has_gained and (is_hasty or self._leaks(now)) and worker.grows_by_requests:
             return self._relieve(worker, now)
         if now < self._calm_until:
-            return Relief("no worker grows, and one was recycled a short time ago: the next one waits")
-        said, self._calm, self._calm_until = self._relieve(worker, now), self._recycling.asked, now + PAUSE_S
+            return Relief("no worker leaks, and one was recycled a short time ago: the next one waits")
+        said = self._relieve(worker, now)
+        self._calm, self._calm_until = self._recycling.asked, now + PAUSE_S
         return said
 
     def _is_hasty(self, left_s: float, now: float) -> bool:
         """Tell whether what grows are workers that serve: those that boot are done in a moment."""
         met = self._workers.values()
-        if self._boots or any(one.age_s(now) < _YOUNG_S and not one.is_successor for one in met):
+        if self.boots or any(one.age_s(now) < _YOUNG_S and not one.is_successor for one in met):
             return False
-        return left_s <= (LEAK_LEFT_S if self._leaks(now) else _LEFT_S)
+        return left_s <= (HASTY_S if self._leaks(now) else _LEFT_S)
 
     def _relieve(self, worker: Watched, now: float) -> Relief:
         pid, own = worker.ready.pid, worker.own_bytes
@@ -125,12 +140,16 @@ class Watch:
         return Relief(f"worker {pid} is recycled", is_enough=True)
 
     def _walk(self, now: float, older_than_s: float = 0.0) -> None:
+        """Look how large they are: who seems to be largest first, then, of many, those whose turn it is."""
         met = [worker for worker in self._workers.values() if now - worker.walked_at >= older_than_s]
-        for worker in sorted(met, key=lambda worker: worker.walked_at):
+        most = max(met, key=lambda worker: worker.last[-1] if worker.last else 0, default=None)
+        for worker in sorted(met, key=lambda worker: (worker is not most, worker.walked_at)):
             if self._clock() - now < _AT_ONCE_S and (own := self._sizes.own(worker.ready.pid)) is not None:
                 worker.note(own, own, now)
             if worker.is_back(now):
                 worker.replaced_bytes, self._calm_until = None, now + CALM_S
+            elif worker.age_s(now) > _SOON_S:  # one that takes longer leaks slowly
+                worker.replaced_bytes = None
 
     def _least(self, worker: Watched, now: float) -> int:
         """Return what a new one in its place would have: what it had itself, the first moments only if it leaks.
@@ -154,10 +173,11 @@ class Watch:
             worker.replaced_bytes = asked.own_bytes if asked is self._calm else None
         return worker
 
-    def _weigh(self, worker: Watched, now: float, *, is_free: bool) -> None:
+    def _weigh(self, worker: Watched, requests: int, now: float, *, is_free: bool) -> None:
         if (cheap := self._sizes.cheap(worker.ready.pid)) is None:
             return
-        worker.last.append(cheap)
+        worker.seen(cheap, requests)
+        worker.asked(self.asked_for_s(worker.ready.pid) if worker.rises[-1] else 0.0)
         if worker.leaks(now):
             self._leaked_at = now
         is_fresh = worker.is_due_as_fresh(now)
@@ -176,7 +196,7 @@ class Watch:
 
     def _know_fresh(self, worker: Watched, own_bytes: int, now: float) -> None:
         worker.fresh_bytes = own_bytes
-        if own_bytes > self._limit:
+        if own_bytes > self._limit and not worker.grows:
             self._doubt(worker, now, "a worker has more than --worker-memory-limit soon after its start")
 
     def _reached(self, worker: Watched, now: float) -> None:

@@ -10,6 +10,9 @@ LOOKS = 3  # in a row: a garbage collection, or a large answer, is over by then
 FRESH_S = 10.0  # after a worker was ready: it has answered requests and loaded what it loads late
 _OLD_S = FRESH_S + 2 * LOOKS  # nothing is new any more
 _WALKED_S = 10.0  # as long as a walk holds that has found less than the limit; a fork's pages are un-shared meanwhile
+_LEAK_LOOKS, _LEAK_RISES = 8, 5  # so many of so many
+_RISES = 1.002  # from a look to the next
+_LOADS_S = 0.2  # of a request that was there at the first look at which it had grown
 _GROWS = 1.01  # within LOOKS looks
 _APART_S = 0.5  # two walks of the same second tell nothing of growth
 LARGER = 1.2  # than the smallest, or than itself when it was new: then it is to blame
@@ -31,6 +34,7 @@ class Ready:
 
     boots: it does not serve yet: all that is known of it is that it takes memory meanwhile.
     generation: of the code it runs; with --preload those of one share what was loaded before the fork.
+    requests: how many it has answered.
     """
 
     number: int
@@ -38,6 +42,7 @@ class Ready:
     since: float
     boots: bool = False
     generation: int = 1
+    requests: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +50,13 @@ class Relief:
     """What is done for a pool that is short of memory.
 
     because: what is begun, or else why nothing is. is_enough: something is under way, or there is no need after all.
-    for_s: for so many seconds it is under way.
+    for_s: for so many seconds it is under way. is_passing: what grows loads something, and will be done.
     """
 
     because: str
     is_enough: bool = False
     for_s: float = 0.0
+    is_passing: bool = False
 
 
 @dataclass(slots=True)
@@ -61,7 +67,9 @@ class Watched:
     born_bytes: what it had when it was met, if it was young then, or has come for one that was recycled.
     born_cheap_bytes: then, too, what it had at most: shared pages are in it, so it is never held against own ones.
     fresh_bytes: what it had when it was new; None: not yet, or nobody looked then.
-    above: looks in a row at which it was above the limit. last: what it had at most at the last looks.
+    above: looks in a row at which it was above the limit. last: what it had at most at the last looks. rises: whether
+    it had more than at the look before. answered: how many requests it had answered by then.
+    loads: whether it loaded something at the last looks.
     not_before: a minute after one was recycled in whose place it is.
     is_successor: it has come for one that was recycled. replaced_bytes: what that one had, if it did not grow.
     has_gained: between the last two walks. has_reached: it was above the limit for long once.
@@ -76,6 +84,9 @@ class Watched:
     fresh_bytes: int | None = None
     above: int = 0
     last: deque[int] = field(default_factory=lambda: deque(maxlen=LOOKS))
+    rises: deque[bool] = field(default_factory=lambda: deque(maxlen=_LEAK_LOOKS))
+    answered: deque[int] = field(default_factory=lambda: deque(maxlen=LOOKS))
+    loads: deque[bool] = field(default_factory=lambda: deque(maxlen=2))
     not_before: float = float("-inf")
     is_successor: bool = False
     replaced_bytes: int | None = None
@@ -87,6 +98,27 @@ class Watched:
         """Whether it has grown within the last looks."""
         return len(self.last) == LOOKS and self.last[-1] > self.last[0] * _GROWS
 
+    def seen(self, cheap_bytes: int, requests: int = 0) -> None:
+        """Take note of a look."""
+        self.answered.append(requests)
+        self.rises.append(bool(self.last) and cheap_bytes > self.last[-1] * _RISES)
+        self.last.append(cheap_bytes)
+
+    def asked(self, for_s: float) -> None:
+        """Take note of the longest request under way: one for all the time that it has grown is what it grows for."""
+        looks = self.rises_in_a_row
+        self.loads.append(looks > 0 and for_s >= max(_LOADS_S, looks - 1))
+
+    @property
+    def rises_in_a_row(self) -> int:
+        """At how many of the last looks, up to the very last, it had more than before."""
+        return next((looks for looks, rises in enumerate(reversed(self.rises)) if not rises), len(self.rises))
+
+    @property
+    def grows_by_requests(self) -> bool:
+        """Whether it has grown and answered requests, and not for one that has been under way meanwhile."""
+        return len(self.answered) == LOOKS and self.answered[-1] > self.answered[0] and not any(self.loads)
+
     def must_be_walked(self, cheap_bytes: int, limit_bytes: int, now: float) -> bool:
         """Tell whether a walk can find news: that it is above the limit or, if that is known, that it still grows."""
         grown = max(0, cheap_bytes - self.cheap_bytes)
@@ -97,10 +129,11 @@ class Watched:
         return self.own_bytes + grown > limit_bytes
 
     def is_due_as_fresh(self, now: float) -> bool:
-        """Tell whether it is just now what a new worker is; while it grows it is not, and later it is old."""
-        if self.fresh_bytes is not None or self.grows:
+        """Tell whether it is just now what a new worker is; while it grows it is not yet, and later it is old."""
+        age_s = self.age_s(now)
+        if self.fresh_bytes is not None or not FRESH_S <= age_s < _OLD_S:
             return False
-        return FRESH_S <= self.age_s(now) < _OLD_S
+        return not self.grows or age_s >= _OLD_S - LOOKS  # of one that leaks slowly it is the best that can be known
 
     def note(self, own_bytes: int, cheap_bytes: int, now: float) -> None:
         """Take note of a walk."""
@@ -109,9 +142,13 @@ class Watched:
         self.own_bytes, self.cheap_bytes, self.walked_at = own_bytes, cheap_bytes, now
 
     def leaks(self, now: float) -> bool:
-        """Tell whether it goes on growing though it is not new any more, and has grown by a good part already."""
+        """Tell whether it goes on growing though it is not new any more, and has grown by a good part already.
+
+        At most looks of the last ones: what a few requests need for a moment comes at once, and goes.
+        """
         has_grown = self.born_cheap_bytes is None or self.last[-1] > self.born_cheap_bytes * LARGER
-        return self.grows and has_grown and self.age_s(now) >= FRESH_S + LOOKS
+        is_steady = sum(self.rises) >= _LEAK_RISES
+        return self.grows and has_grown and is_steady and self.age_s(now) >= FRESH_S + LOOKS
 
     def is_back(self, now: float) -> bool:
         """Tell whether it is, when it is new no more, about as large as the one was in whose place it has come."""

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from launcher.limits.footprint import Footprint, read_footprint
 from launcher.monitor.processes import Processes
 from launcher.monitor.watched import Ready
+from launcher.procfs import children
 from launcher.scoreboard import SLOTS, Board, Stage
+
+_PASSING = {Stage.FORKED, Stage.IMPORTING, Stage.LIFESPAN, Stage.DRAINING}
 
 
 class ProcessSizes:
@@ -38,10 +41,41 @@ def ready_workers(board: Board, arbiter_pid: int) -> Callable[[], list[Ready]]:
     def find() -> list[Ready]:
         slots = map(board.slot, range(min(board.used, SLOTS)))
         found = [
-            Ready(slot.number, slot.pid, slot.stage_since, slot.stage is not Stage.READY, slot.generation)
+            Ready(
+                slot.number, slot.pid, slot.stage_since, slot.stage is not Stage.READY, slot.generation, slot.requests
+            )
             for slot in slots
             if Stage.FORKED <= slot.stage <= Stage.READY and not slot.asked
         ]
         return [one for one in found if one.number and one.pid > 0 and one.pid != arbiter_pid]
 
     return find
+
+
+def asked_for_s(board: Board) -> Callable[[int], float]:
+    """Return what tells for how many seconds the longest request of a worker has been under way, but for WebSockets."""
+
+    def longest(pid: int) -> float:
+        slots = [slot for slot in map(board.slot, range(min(board.used, SLOTS))) if slot.pid == pid]
+        requests = (one for slot in slots for one in slot.read().in_flight if one.method != "WS")
+        return max((one.age_s for one in requests), default=0.0)
+
+    return longest
+
+
+def processes_of(board: Board, arbiter_pid: int, monitor_pid: int) -> Callable[[], set[int]]:
+    """Return what finds all processes of the pool: the arbiter, its workers, what it forks them from, the monitor's."""
+
+    def find() -> set[int]:
+        slots = map(board.slot, range(min(board.used, SLOTS)))
+        workers = {slot.pid for slot in slots if Stage.FORKED <= slot.stage <= Stage.DRAINING}
+        found = {arbiter_pid, monitor_pid, *workers, *children(arbiter_pid), *children(monitor_pid)}
+        return {pid for pid in found if pid > 0}
+
+    return find
+
+
+def is_changing(board: Board) -> bool:
+    """Tell whether workers boot or leave."""
+    slots = map(board.slot, range(min(board.used, SLOTS)))
+    return any(slot.stage in _PASSING or (slot.stage is Stage.READY and slot.asked) for slot in slots)

@@ -98,7 +98,7 @@ TABLE: tuple[Option, ...] = (
     _memory(
         "memory",
         Kind.MEMORY,
-        "The budget: a share of the limit, or a size.",
+        "The budget: a share of the limit, or a size. While the pool runs, too.",
         shown_default="80%; 50% of a machine without a limit",
         metavar="80%|SIZE",
     ),

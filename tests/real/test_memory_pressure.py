@@ -98,6 +98,20 @@ def test_page_cache_is_no_alarm(group: MemoryGroup, launch: Launch, project: Mak
     assert (0, 2) == (group.oom_kills, len(pool.workers()))
 
 
+def test_what_is_loaded_late_is_no_leak(group: MemoryGroup, launch: Launch, project: MakeProject) -> None:
+    """A first use that takes 200 MiB in two seconds, with others answered meanwhile, is let be: half is free then."""
+    group.limit(LEAK_LIMIT)
+    pool = start_pool(launch, project({"main.py": LEAKING}), "gunicorn", workers=1, before=group.inside)
+    pool.ready(1)
+    with clients(pool, "/", pause_s=0.05) as got:
+        assert pool.asked("/load")
+        after = got.answers
+        pool.until(lambda: got.answers > after + 60, "two looks later")
+
+    assert ([], []) == (got.failures, done_for_memory(pool))
+    assert group.needed_bytes > 200 * MB
+
+
 def touched(pool: Pool) -> None:
     """Have whoever answers look at all its objects."""
     assert pool.asked("/touch")

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     from support.pool import Pool
 
-# /leak keeps 5 MiB; /read reads the file `large` to its end; /touch looks at every object of `LOADED`, of which there
-# are as many as the file `objects` says.
+# /leak keeps 5 MiB; /load keeps 200 MiB of which 100 come each second; /read reads the file `large` to its end; /touch
+# looks at every object of `LOADED`, of which there are as many as the file `objects` says.
 LEAKING = """
+import asyncio
 import json
 import os
 import pathlib
@@ -43,6 +44,10 @@ async def app(scope, receive, send):
         return
     if scope["path"] == "/leak":
         KEPT.append(b"x" * (5 << 20))
+    if scope["path"] == "/load" and not KEPT:
+        for _ in range(40):
+            KEPT.append(b"x" * (5 << 20))
+            await asyncio.sleep(0.05)
     if scope["path"] == "/read":
         read()
     if scope["path"] == "/touch":

@@ -51,6 +51,7 @@ class Scene:
 
     size: of a worker of this number. shared: MiB that the cheap figure has besides. old_s: how old the first are.
     resident: MiB of the cheap figure where that does not grow: what they have is un-shared.
+    asked_for_s: for how long the longest request is under way.
     drains_first: the old one goes at once, its successor comes when the ask is carried out.
     """
 
@@ -62,6 +63,8 @@ class Scene:
     resident: float | None = None
     takes_s: int = 2
     drains_first: bool = False
+    per_s: float = 10.0  # requests that each worker answers
+    asked_for_s: Callable[[float], float] = lambda _: 0.0  # age in seconds -> for how long the longest is under way
     answer: tuple[int, str] | None = (0, "")  # None: nobody answers
     now: float = 1000.0
     born: dict[int, float] = field(default_factory=dict)
@@ -83,12 +86,17 @@ class Scene:
         self.born = dict.fromkeys(range(1, self.workers + 1), self.now - self.old_s)
         limit = None if self.limit is None else self.limit * MIB
         self.watch = Watch(limit, self.ready, self, self.ask, self.warn, lambda: self.now)
-        self.yielding = Yielding(self.ask, lambda: self.wanted, self.watch.largest, lambda: self.now)
+        self.watch.asked_for_s = lambda pid: self.asked_for_s(self.now - self.born.get(pid, self.now))
+        self.yielding = Yielding(
+            self.ask, lambda: self.wanted, lambda: self.given_up, self.watch.largest, lambda: self.now
+        )
 
     def ready(self) -> list[Ready]:
         """Return the workers that serve, and the one that boots."""
         boots = [Ready(BOOTING, BOOTING, self.now, boots=True)] if self.booting else []
-        return [*boots, *(Ready(number, number, since) for number, since in self.born.items())]
+        answered = {number: int((self.now - since) * self.per_s) for number, since in self.born.items()}
+        there = (Ready(number, number, since, requests=answered[number]) for number, since in self.born.items())
+        return [*boots, *there]
 
     def cheap(self, pid: int) -> int | None:
         """Return what statm would have."""
@@ -149,7 +157,7 @@ class Scene:
 
     def run_in(self, read: Callable[[], Room | None], seconds: int) -> Scene:
         """Let time pass in a group with this room."""
-        pressure = Pressure(read, self.watch.relieve, self.yielding, self.warn, lambda: self.now)
+        pressure = Pressure(read, self.watch, self.yielding, self.warn, lambda: self.now)
         if self.resident is not None:
             pressure.unshared = self._unshared
         for _ in range(seconds):

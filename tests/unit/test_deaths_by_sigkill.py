@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from launcher import procfs
 from launcher.limits.oom import OomCounts
 from launcher.scoreboard import Board, Stage
-from launcher.serving import procfs
 from launcher.serving.evidence import Evidence
 from launcher.serving.pool.deaths import Death, Judgement
 from launcher.serving.pool.killings import WINDOW_S, Killings, OomCounter, Stranger

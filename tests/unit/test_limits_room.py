@@ -59,6 +59,15 @@ def test_the_one_with_least_left(
     assert Room(limit_bytes, source, is_limited=True, usage=held) == room(name, tmp_path)
 
 
+def test_who_asks_says_what_is_least(tmp_path: Path) -> None:
+    """By bytes it is the pod; by what another measure makes of it, the group itself."""
+    read = RoomReader(recorded("room-v2-fuller-ancestor", tmp_path), {}, left=lambda room: -room.free_bytes)
+    found = read()
+
+    assert found is not None
+    assert (512 * MIB, WEB) == (found.limit_bytes, found.usage.source)
+
+
 def test_what_is_left(tmp_path: Path) -> None:
     """It is the limit without what cannot be given back; a limit that was lowered leaves less than nothing."""
     seen = room("room-v2-fuller-ancestor", tmp_path)

@@ -58,6 +58,16 @@ def test_needed_is_the_sum() -> None:
     assert 6 == GroupUsage(1, 2, 3, "").needed_bytes
 
 
+def test_slab_that_v1_does_not_tell_apart(tmp_path: Path) -> None:
+    """Who has opened a million files has a gigabyte of it; 32 MiB and an eighth of the rest are taken for a need."""
+    root = recorded("usage-v1", tmp_path)
+    (root / "sys/fs/cgroup/memory/memory.kmem.usage_in_bytes").write_text(f"{1024 * MIB}\n", encoding="utf-8")
+    usage = UsageReader(root)()
+
+    assert usage is not None
+    assert (1024 * MIB, 110 * MIB + 32 * MIB + 110 * MIB // 8) == (usage.kernel_bytes, usage.needed_bytes)
+
+
 @pytest.mark.parametrize("content", ["", "anon", "anon many", "anon -1", "file 5\nshmem 6", "\x00\xff"])
 @pytest.mark.parametrize(("name", "where"), [("usage-v2", ""), ("usage-v1", "/memory")])
 def test_odd_files(name: str, where: str, content: str, tmp_path: Path) -> None:

@@ -42,6 +42,8 @@ STATUS: dict[str, Any] = {
         "needed_bytes": 45,
         "free_bytes": 15,
         "pressed": True,
+        "pool_bytes": 90,
+        "over_budget": True,
         "share_ratio": 0.75,
         "given_up": 2,
         "stalls": {"some_avg10": 12.5, "full_avg10": 1.25, "source": "/sys/fs/cgroup/web/memory.pressure"},
@@ -171,16 +173,18 @@ def test_the_watch_of_the_memory() -> None:
     watched = {f"launcher_memory_{name}" for name in ("free_bytes", "pressed", "share_ratio", "stall_ratio")}
     watched.add("launcher_workers_given_up")
 
-    assert [15, 1, 0.75, 2, 1.5] == [
-        values(found[f"launcher_{name}"])[("",)]
-        for name in ("memory_free_bytes", "memory_pressed", "memory_share_ratio", "workers_given_up", "cpus_usable")
+    assert [15, 1, 90, 1, 0.75] == [
+        values(found[f"launcher_memory_{name}"])[("",)]
+        for name in ("free_bytes", "pressed", "pool_bytes", "over_budget", "share_ratio")
     ]
+    assert [2, 1.5] == [values(found[f"launcher_{name}"])[("",)] for name in ("workers_given_up", "cpus_usable")]
     assert {("", "some", "group"): 0.125, ("", "full", "group"): 0.0125} == values(found["launcher_memory_stall_ratio"])
     assert {("", "some", "machine"): 0, ("", "full", "machine"): 0} == values(quiet["launcher_memory_stall_ratio"])
     assert [0, 0, 0] == [
         values(quiet[f"launcher_{name}"])[("",)] for name in ("memory_free_bytes", "memory_pressed", "workers_given_up")
     ]
-    assert set() == {"launcher_memory_share_ratio", "launcher_cpus_usable"} & quiet.keys()
+    unsaid = {f"launcher_memory_{name}" for name in ("share_ratio", "pool_bytes", "over_budget")}
+    assert set() == {*unsaid, "launcher_cpus_usable"} & quiet.keys()
     assert set() == watched & unknown.keys()
 
 

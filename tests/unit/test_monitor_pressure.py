@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from launcher.limits.stalls import Stalls
+from launcher.monitor.allowance import Excess
 from launcher.monitor.pressure import Pressure
 from launcher.monitor.watched import LOOKS, Relief
-from launcher.monitor.yielding import Yielding
-from support.memory_scene import made_room
+from launcher.monitor.yielding import PATIENCE_S, Yielding
+from support.memory_scene import MIB, made_room
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,22 +35,24 @@ class Scene:
     is_limited: bool = True
     relief: Relief = RECYCLED
     wanted: int = 4
+    boots: bool = False
     now: float = 0.0
     relieved: list[float] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     said: list[Mapping[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        yielding = Yielding(self.ask, lambda: self.wanted, lambda: None, lambda: self.now)
-        self.pressure = Pressure(self.room, self.relieve, yielding, self.warn, lambda: self.now)
+        most = self.wanted
+        yielding = Yielding(self.ask, lambda: self.wanted, lambda: most - self.wanted, lambda: None, lambda: self.now)
+        self.pressure = Pressure(self.room, self, yielding, self.warn, lambda: self.now)
 
     def room(self) -> Room | None:
         """Return what there is."""
         return None if self.needed is None else made_room(self.needed, self.limit, is_limited=self.is_limited)
 
-    def relieve(self, left_s: float) -> Relief:
-        """Note that something is to be done."""
-        self.relieved.append(round(left_s, 3))
+    def relieve(self, left_s: float, *, is_short: bool) -> Relief:
+        """Note that something is to be done, 0: at once."""
+        self.relieved.append(0 if is_short else round(left_s, 3))
         return self.relief
 
     def ask(self, message: Mapping[str, Any], outcome: Outcome) -> None:
@@ -171,3 +176,126 @@ def test_nothing_is_known() -> None:
 
     assert {"pressed": False, "given_up": 0} == blind.pressure.facts()
     assert ([], []) == (blind.said, blind.asked)
+
+
+def test_who_boots_may_be_done_in_a_moment() -> None:
+    """One look above 95 % is none while a worker boots; three are."""
+    scene = Scene(relief=USELESS, boots=True)
+    once, thrice = scene.run(*[960, 500] * 5).asked[:], scene.run(*[960] * LOOKS).asked
+
+    assert ([], ["shrink"]) == (once, thrice)
+
+
+def test_much_of_a_large_limit() -> None:
+    """Of 64 GiB 59 stand still: what is left is more than anybody needs at once."""
+    gib = 1 << 30
+    flat = Scene(limit=64 * gib).run(*[59 * gib] * 30)
+    full = Scene(limit=64 * gib, relief=USELESS).run(*[63 * gib + gib // 4] * LOOKS)
+
+    assert ([], []) == (flat.said, flat.relieved)
+    assert ["shrink"] == full.asked
+
+
+def test_what_somebody_has_allowed() -> None:
+    """With --memory 95% a pool that needs 94 % is as large as it should be; at 96 % it is not."""
+    scene = Scene(relief=USELESS)
+    scene.pressure.budget_bytes = lambda: 950
+    before = scene.run(*[940] * 30).asked[:]
+
+    assert ([], ["shrink"]) == (before, scene.run(*[960] * LOOKS).asked)
+
+
+def test_more_than_is_allowed() -> None:
+    """It is said with both numbers once, and there is one less each time that it is due, but for the last."""
+    scene = Scene(relief=USELESS, wanted=3)
+    scene.pressure.allowance = lambda _: Excess(700 * MIB, 500 * MIB, int(scene.now))
+    scene.run(*[500] * 4 * LOOKS)
+    (said,) = scene.said
+
+    assert (["shrink"] * 2, 1) == (scene.asked, scene.wanted)
+    assert ("budget_exceeded", 700 * MIB, 500 * MIB) == (said["event"], said["used_bytes"], said["budget_bytes"])
+    assert "700 MiB, and --memory allows it 500 MiB: no worker could be recycled; 2 of 3" in said["because"]
+    assert {"needed_bytes": 500, "pool_bytes": 700 * MIB, "over_budget": True, "pressed": False, "given_up": 2} == (
+        scene.pressure.facts()
+    )
+
+
+def test_more_than_is_allowed_of_a_machine() -> None:
+    """That is the pool's own: it has one less there, too, and where nothing tells what the machine has."""
+    scene = Scene(is_limited=False, relief=USELESS)
+    scene.pressure.allowance = lambda _: Excess(700, 500, int(scene.now))
+    scene.run(*[500] * LOOKS)
+
+    assert ["shrink"] * 2 == scene.run(*[None] * LOOKS).asked
+
+
+def test_a_worker_is_recycled_for_the_budget_first() -> None:
+    """While that is under way nobody is given up, for half a minute: no kernel waits."""
+    scene = Scene()
+    scene.pressure.allowance = lambda _: Excess(700, 500, int(scene.now))
+    scene.run(*[500] * 10)
+    early = scene.asked[:]
+    scene.relief = Relief("a worker is being recycled", is_enough=True, for_s=31.0)
+
+    assert ([], ["shrink"]) == (early, scene.run(*[500] * 3).asked)
+
+
+def test_it_is_taken_back_within_the_budget_only() -> None:
+    """There is room in the group for long; in the budget there is from the fiftieth second on."""
+    scene = Scene(limit=1 << 30, wanted=3)
+    scene.wanted = 2
+    most = 100 * MIB
+    scene.pressure.allowance = lambda _: Excess(most - (40 * MIB if scene.now > 50 else 0), most)
+    before = scene.run(*[500] * int(50 + PATIENCE_S)).asked[:]
+
+    assert ([], ["grow_back"]) == (before, scene.run(500, 500).asked)
+
+
+@pytest.mark.parametrize("used", [None, 600], ids=["not known", "too much"])
+def test_nobody_is_taken_back_into_a_budget_without_room(used: int | None) -> None:
+    """What is not known is no room."""
+    scene = Scene(limit=1 << 30, wanted=3)
+    scene.wanted = 2
+    scene.pressure.allowance = lambda _: Excess(used, 500, 0 if used is None else 1)
+
+    assert [] == scene.run(*[500] * 300).asked
+
+
+def test_a_group_that_stands_still() -> None:
+    """It needs half of its limit, and waits: one less, and it is said with the numbers of the kernel."""
+    scene = Scene(relief=USELESS)
+    scene.pressure.stalls = lambda: Stalls(60.0, 40.0, "/sys/fs/cgroup/memory.pressure")
+    scene.run(*[500] * 30)
+    (said,) = scene.said
+
+    assert ["shrink"] == scene.asked
+    assert ("memory_stalled", 60.0, 40.0) == (said["event"], said["some_avg10"], said["full_avg10"])
+    assert said["because"].startswith("for 40 % of the time nobody could run for want of memory: no worker could")
+
+
+@pytest.mark.parametrize("what", [{"is_limited": False}, {"boots": True}], ids=["no limit", "one boots"])
+def test_stalls_that_are_nobodys_fault(what: dict[str, Any]) -> None:
+    """Of a machine that is short of memory for others, and of a start, nothing is done."""
+    scene = Scene(relief=USELESS, **what)
+    scene.pressure.stalls = lambda: Stalls(60.0, 40.0, "/sys/fs/cgroup/memory.pressure")
+
+    assert [] == scene.run(*[500] * 60).asked
+
+
+def test_what_lasts_is_said_again_after_an_hour() -> None:
+    """Between 88 and 94 % for three hours."""
+    assert 3 == len(Scene().run(*[940, 940, 940, 880] * (3 * 3600 // 4)).said)
+
+
+class Turns(Scene):
+    """One of two groups, of which now the one has least left and now the other."""
+
+    def room(self) -> Room | None:
+        """Return that of the moment."""
+        room = super().room()
+        return room and dataclasses.replace(room, limit_source=("ours", "the one above")[int(self.now) % 2])
+
+
+def test_two_groups_that_take_turns() -> None:
+    """Both are pressed: that is no new beginning each time."""
+    assert ["shrink"] == Turns(relief=USELESS).run(*[930] * LOOKS).asked

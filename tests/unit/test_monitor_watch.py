@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from itertools import pairwise
 
@@ -140,23 +141,23 @@ def test_a_worker_that_cannot_be_read() -> None:
 def test_the_pools_relief() -> None:
     """The largest is recycled when it is larger than the smallest, though it has no limit of its own."""
     scene = Scene(lambda number: always(60 if number == 2 else 40), workers=3, limit=None).run(20)
-    said = scene.watch.relieve(0)
+    said = scene.watch.relieve(math.inf, is_short=True)
     scene.run(5)
 
     assert (Relief("worker 2 is recycled", is_enough=True), [2]) == (said, [number for _, number in scene.asked])
-    assert "equally large" in scene.watch.relieve(0).because
-    assert not scene.watch.relieve(0).is_enough
+    assert "equally large" in scene.watch.relieve(math.inf, is_short=True).because
+    assert not scene.watch.relieve(math.inf, is_short=True).is_enough
 
 
 def test_one_that_is_new_is_no_measure() -> None:
     """That it has not loaded yet what all load does not make the others larger than they need to be."""
     scene = Scene(lambda number: always(60 if number < 3 else FRESH), old_s=100, limit=None).run(5)
     scene.born[3] = scene.now - 3
-    young = scene.run(1).watch.relieve(0).because
+    young = scene.run(1).watch.relieve(math.inf, is_short=True).because
     scene.run(10)
 
     assert "equally large" in young
-    assert "is recycled" in scene.watch.relieve(0).because
+    assert "is recycled" in scene.watch.relieve(math.inf, is_short=True).because
 
 
 @pytest.mark.parametrize(
@@ -168,19 +169,19 @@ def test_when_the_largest_is_to_blame(size: Size, said: str) -> None:
     """Workers that have grown alike are larger than when they were new."""
     scene = Scene(lambda _: size, limit=None).run(200)
 
-    assert said in scene.watch.relieve(0).because
+    assert said in scene.watch.relieve(math.inf, is_short=True).because
 
 
 def test_relief_that_frees_nothing_waits_for_a_minute() -> None:
     """A successor that is as large as the one before it was no relief."""
     scene = Scene(lambda number: always(60 if number == 1 else 40), limit=None).run(20)
-    scene.watch.relieve(0)
-    under_way = scene.run(1).watch.relieve(0)
+    scene.watch.relieve(math.inf, is_short=True)
+    under_way = scene.run(1).watch.relieve(math.inf, is_short=True)
     scene.size = lambda _: always(60)
     scene.run(5)
 
     assert Relief("a worker is being recycled", is_enough=True, for_s=1.0) == under_way
-    assert "less than predicted" in scene.watch.relieve(0).because
+    assert "less than predicted" in scene.watch.relieve(math.inf, is_short=True).because
 
 
 @pytest.mark.parametrize(
@@ -212,9 +213,11 @@ def test_a_leak_in_a_group() -> None:
 def test_what_is_held_against_what_it_was() -> None:
     """What a fork shares is in the cheap figure at the start, too: 4 MiB more of 262 are no leak, 60 more are."""
     worker = Watched(Ready(1, 2, 0.0), born_bytes=12 * MIB, born_cheap_bytes=262 * MIB)
-    worker.last.extend((262 * MIB, 262 * MIB, 266 * MIB))
+    for mib in (262, 263, 264, 265, 265, 266):
+        worker.seen(mib * MIB)
     is_leak = worker.leaks(14.0)
-    worker.last.extend((310 * MIB, 315 * MIB, 322 * MIB))
+    for mib in (310, 315, 322):
+        worker.seen(mib * MIB)
 
     assert (False, True) == (is_leak, worker.leaks(14.0))
 
@@ -229,7 +232,7 @@ def test_in_haste_only_for_who_serves(per_s: float, booting: float, age_s: float
     first = leaks(per_s) if per_s else always(3 * FRESH)
     scene = Scene(lambda number: first if number == 1 else always(FRESH), old_s=60, limit=None).run(10)
     scene.booting, scene.born[3] = booting, scene.now + 1 - age_s
-    scene.run(1).watch.relieve(2.0)
+    scene.run(1).watch.relieve(2.0, is_short=False)
 
     assert asked == len(scene.asked)
 

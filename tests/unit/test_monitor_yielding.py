@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from launcher.errors import ExitCode
+from launcher.monitor.marks import Level
 from launcher.monitor.recycling import PAUSE_S
 from launcher.monitor.yielding import HOLDS_S, LONGEST_S, PATIENCE_S, Yielding
 from support.memory_scene import MIB, Scene, always, leaks, made_room
@@ -19,6 +20,7 @@ from support.memory_scene import MIB, Scene, always, leaks, made_room
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from launcher.limits.room import Room
     from launcher.monitor.control import Outcome
 
 GROUP = 1024  # MiB
@@ -37,7 +39,7 @@ def test_a_neighbour_grows_and_goes() -> None:
     assert [4, 3, 4, 5] == sizes_after(scene)
     assert [] == scene.asked
     assert all(after - before >= PATIENCE_S for (before, _, _), (after, _, _) in pairwise(scene.resized[1:]))
-    assert 0 == scene.yielding.given_up
+    assert 0 == scene.given_up
 
 
 def test_what_is_unshared_all_at_once() -> None:
@@ -161,7 +163,7 @@ def test_a_sampler_that_says_anything() -> None:
         assert scene.most_in(PAUSE_S) <= 1
 
 
-def asked_of(answers: list[int], *, is_unsure: bool = False) -> tuple[Yielding, list[Mapping[str, Any]], list[float]]:
+def asked_of(answers: list[int], given_up: int = 0) -> tuple[Yielding, list[Mapping[str, Any]], list[float]]:
     """Return one of a pool of three that answers so, what it was asked for, and the clock to set."""
     asked: list[Mapping[str, Any]] = []
     now = [1000.0]
@@ -170,39 +172,41 @@ def asked_of(answers: list[int], *, is_unsure: bool = False) -> tuple[Yielding, 
         asked.append(message)
         outcome(answers.pop(0), "")
 
-    return Yielding(ask, lambda: 3, lambda: None, lambda: now[0], is_unsure=is_unsure), asked, now
+    return Yielding(ask, lambda: 3, lambda: given_up, lambda: None, lambda: now[0]), asked, now
 
 
 def test_a_pool_that_will_not() -> None:
-    """A refused shrink is no worker less, and is tried again after a moment."""
+    """A refused shrink is tried again after a moment."""
     yielding, asked, now = asked_of([int(ExitCode.USAGE)] * 3)
     for _ in range(15):
         yielding.shrink("it has to be")
         now[0] += 1
 
-    assert ([2, 2], 0) == ([one["workers"] for one in asked], yielding.given_up)
+    assert [2, 2] == [one["workers"] for one in asked]
     assert {"ask": "shrink", "workers": 2, "pid": None, "because": "it has to be"} == asked[0]
 
 
-def test_what_somebody_else_has_said_meanwhile() -> None:
-    """A pool that was given another number has given up none; one whose ask was overtaken is asked what it knows."""
-    yielding, asked, now = asked_of([int(ExitCode.BUG), int(ExitCode.BUG), int(ExitCode.USAGE)])
-    yielding.shrink("it has to be")
-    after = yielding.given_up
-    for _ in range(600):
+@pytest.mark.parametrize(("given_up", "asks"), [(1, 10), (0, 0)])
+def test_who_was_given_up_is_the_pools_to_know(given_up: int, asks: int) -> None:
+    """A monitor takes back what the one before it has given up, and nobody asks for what is there."""
+    yielding, asked, now = asked_of([0] * 20, given_up)
+    for _ in range(int(HOLDS_S) + 10):
         now[0] += 1
-        yielding.look(made_room(10, 1 << 30))
+        yielding.look([Level(10, 1 << 30, 1 << 29)])
 
-    assert (0, 0) == (after, yielding.given_up)
-    assert ["shrink", "grow_back", "grow_back"] == [one["ask"] for one in asked]
+    assert ["grow_back"] * asks == [one["ask"] for one in asked]
 
 
-@pytest.mark.parametrize(("is_unsure", "asks"), [(True, 3), (False, 0)])
-def test_a_monitor_that_was_started_again(is_unsure: bool, asks: int) -> None:  # noqa: FBT001 - a parameter of the test
-    """It asks for those that the one before it has given up, until the pool says that there are none."""
-    yielding, asked, now = asked_of([0, 0, int(ExitCode.USAGE)], is_unsure=is_unsure)
-    for _ in range(int(HOLDS_S)):
-        now[0] += 1
-        yielding.look(made_room(10, 1 << 30))
+def test_a_limit_that_was_raised() -> None:
+    """What was too much below the old one may well fit now: the next one waits a minute, not an hour."""
+    scene = Scene(lambda _: always(100), workers=4, limit=None, old_s=600)
+    low, high = (scene.room_of(limit, lambda _: 620 if scene.wanted == 4 else 100) for limit in (GROUP, 2 * GROUP))
 
-    assert asks == len(asked)
+    def read() -> Room:
+        return high() if scene.now - scene.begun >= 3 * HOLDS_S else low()
+
+    scene.run_in(read, int(4 * HOLDS_S))
+    last = [at for at, what, _ in scene.resized if what == "grow_back"][-1]
+
+    assert last <= 3 * HOLDS_S + 2 * PATIENCE_S
+    assert 4 == scene.wanted

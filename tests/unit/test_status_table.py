@@ -142,6 +142,10 @@ SHORTLY = "memory is short: 480 MiB of 512 MiB cannot be given back"
         ),
         (SHORT | {"pressed": False, "given_up": 1}, "1 worker given up for memory, 32 MiB left"),
         ({"given_up": 1}, "1 worker given up for memory"),
+        (
+            {"over_budget": True, "pool_bytes": 90 * MIB, "budget_bytes": 80 * MIB},
+            "the pool has 90 MiB, and --memory allows it 80 MiB",
+        ),
     ],
 )
 def test_short_of_memory(memory: dict[str, Any], line: str) -> None:
@@ -151,7 +155,11 @@ def test_short_of_memory(memory: dict[str, Any], line: str) -> None:
 
 def test_not_short_of_memory() -> None:
     """Nothing is said of it while there is enough, or where nothing tells."""
-    enough: list[dict[str, Any]] = [SHORT | {"pressed": False, "given_up": 0}, {}, {"given_up": None}]
+    enough: list[dict[str, Any]] = [
+        SHORT | {"pressed": False, "given_up": 0},
+        {},
+        {"given_up": None, "over_budget": False, "pool_bytes": None},
+    ]
 
     assert [""] * 3 == [short_of_memory(memory) for memory in enough]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from launcher import procfs
 from launcher.limits.oom import OomCounts
-from launcher.serving import procfs
 from launcher.serving.pool.deaths import Death, Judgement, Verdict
 from launcher.serving.pool.members import Member
 

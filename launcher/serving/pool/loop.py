@@ -20,6 +20,7 @@ from launcher.limits.room import RoomReader
 from launcher.limits.usage import UsageReader
 from launcher.log import log
 from launcher.notify import Notifier
+from launcher.procfs import children
 from launcher.serving import metrics_files
 from launcher.serving.certificates import CertificateWatch
 from launcher.serving.crossed import Crossed
@@ -34,7 +35,6 @@ from launcher.serving.pool.looks import Readers
 from launcher.serving.pool.pilot import Pilot
 from launcher.serving.pool.space import Space
 from launcher.serving.pool.voice import Voice
-from launcher.serving.procfs import children
 from launcher.serving.rules import Rules
 
 _EXTEND_EVERY_S = 10.0  # systemd's patience with a start, until the first worker is ready

@@ -41,7 +41,7 @@ class Member:
     silent_s: float = 0.0  # for how long it had been silent by then
     seen: SlotState | None = None  # its slot by then: a signal may wake it, and it ends its request before it dies
     had_children: bool = False  # processes of its own, whenever somebody looked
-    reaped: int | None = None  # `launcher.serving.procfs.reaped`, when somebody last looked
+    reaped: int | None = None  # `launcher.procfs.reaped`, when somebody last looked
 
     @property
     def stage(self) -> Stage:

@@ -1,0 +1,111 @@
+"""Is a worker that needs much for a moment told from one that leaks, and one that leaks found among many?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from support.memory_scene import MIB, Scene, Size, always
+
+GROUP = 1024  # MiB
+OWN = 100
+
+
+@dataclass
+class Spiking(Scene):
+    """Workers of which each in turn needs much more, so that the group needs this part, for `lasts_s` of `every_s`."""
+
+    part: float = 0.0
+    every_s: int = 15
+    lasts_s: int = 3
+
+    def _size(self, pid: int) -> float | None:
+        size, turn = super()._size(pid), int(self.now - self.begun)
+        its = sorted(self.born)[turn // self.every_s % len(self.born)] if self.born else 0
+        if size is None or pid != its or turn % self.every_s >= self.lasts_s:
+            return size
+        return size + GROUP * self.part - OWN * self.workers
+
+
+@pytest.mark.parametrize(
+    ("every_s", "lasts_s", "part"), [(15, 1, 0.93), (15, 2, 0.93), (15, 3, 0.9), (60, 1, 0.93), (30, 3, 0.9)]
+)
+def test_what_requests_need_for_a_moment(every_s: int, lasts_s: int, part: float) -> None:
+    """In an hour of spikes hardly a worker is recycled: at most one less, and there is room for them."""
+    scene = Spiking(lambda _: always(OWN), workers=4, limit=None, old_s=600)
+    scene.every_s, scene.lasts_s, scene.part = every_s, lasts_s, part
+    scene.run_in_group(GROUP, 30, 3600)
+
+    assert len(scene.asked) <= 2
+    assert scene.wanted >= 3
+
+
+def loads(at_s: float, per_s: float, most: float) -> Size:
+    """Return the size of a worker that loads so many MiB from some age on."""
+    return lambda age_s: 30 + min(most, max(0, (age_s - at_s) * per_s))
+
+
+@pytest.mark.parametrize("at_s", [1.4, 20.7])
+@pytest.mark.parametrize("per_s", [50, 100, 200, 300])
+@pytest.mark.parametrize("most", [400, 600, 780])
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("with_others", [True, False])
+def test_a_model_that_is_loaded_late(
+    at_s: float, per_s: float, most: float, workers: int, *, with_others: bool
+) -> None:
+    """Nobody is recycled for it, whether or not others are answered meanwhile: the next one would load it again."""
+    size = most / workers
+
+    def asked_for_s(age_s: float) -> float:
+        return age_s - at_s if at_s < age_s < at_s + size / per_s else 0.0
+
+    scene = Scene(lambda _: loads(at_s, per_s, size), workers=workers, limit=None, drains_first=True)
+    scene.per_s = 10.0 if with_others else 0.0
+    scene.asked_for_s = asked_for_s if with_others else (lambda _: 0.0)
+    scene.run_in_group(GROUP, 0, 300)
+
+    assert [] == scene.asked
+    assert most > 600 or [] == scene.resized  # above three quarters of the limit there may be one less meanwhile
+
+
+class Costly(Scene):
+    """One in which to walk the pages of a worker takes 12 ms."""
+
+    def own(self, pid: int) -> int | None:
+        """Walk them."""
+        self.now += 0.012
+        return super().own(pid)
+
+    def run(self, seconds: int) -> Scene:
+        """Let whole seconds pass."""
+        for _ in range(seconds):
+            self.now = float(int(self.now))
+            super().run(1)
+        return self
+
+
+@pytest.mark.parametrize(("workers", "leaky"), [(16, 16), (32, 20), (64, 64)])
+@pytest.mark.parametrize("old_s", [0, 600], ids=["young", "old"])
+def test_one_of_many(workers: int, leaky: int, old_s: float) -> None:
+    """There is no time to walk all of them: the one that has leaked for a quarter of an hour is found all the same."""
+    all_of_them, more = workers * OWN + 50, workers * OWN * 0.12
+
+    def size(number: int) -> Size:
+        per_s = more / 900 if number == leaky else 0
+        return lambda age_s: OWN + min(more, max(0, (age_s - 60 - old_s) * per_s))
+
+    scene = Costly(size, workers=workers, limit=None, old_s=old_s)
+    scene.run_in_group(int((all_of_them + more) / 0.93), 50, 1000)
+
+    assert [leaky] == [number for _, number in scene.asked]
+    assert [] == scene.resized
+
+
+def test_a_leak_that_takes_an_hour() -> None:
+    """Too slow to be seen growing from one second to the next: it is known what a worker had when it was new."""
+    scene = Scene(lambda _: lambda age_s: 30 + 0.2 * age_s, workers=4, limit=None).run_in_group(GROUP, 60, 4 * 3600)
+
+    assert len(scene.asked) >= 4
+    assert [] == scene.resized
+    assert scene.most_needed < GROUP * MIB
