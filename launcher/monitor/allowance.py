@@ -17,7 +17,6 @@ from launcher.limits.footprint import Footprint
 from launcher.monitor.watched import LOOKS
 
 _AT_ONCE_S = 0.05  # spent on walking pages before the next answer is due
-CHANGES_S = 30.0  # as long as workers that come and go are waited for
 _WALKED_S = 10.0  # as long as a walk holds, but for what has come since; requests un-share pages meanwhile
 
 
@@ -76,21 +75,13 @@ class Allowance:
         self._shares = shares
         self._walked: dict[int, _Walked] = {}
         self._looks = 0
-        self._calm_at = clock()
 
-    def look(self, shmem_bytes: int, *, is_changing: bool = False) -> Excess | None:
-        """Return what they have, with `shmem_bytes` of their group; None: there is no budget.
-
-        is_changing: workers come or go. For their change there is the rest of the limit, and half a minute.
-        """
+    def look(self, shmem_bytes: int) -> Excess | None:
+        """Return what they have, with `shmem_bytes` of their group; None: there is no budget."""
         if (budget := self._budget_bytes()) is None:
             return None
-        now = self._clock()
-        used = self._used(shmem_bytes, budget)
-        self._calm_at = self._calm_at if is_changing else now
-        if used is not None:
-            is_passing = is_changing and now - self._calm_at <= CHANGES_S
-            self._looks = self._looks + 1 if used > budget and not is_passing else 0
+        if (used := self._used(shmem_bytes, budget)) is not None:
+            self._looks = self._looks + 1 if used > budget else 0
         return Excess(used, budget, self._looks)
 
     def _used(self, shmem_bytes: int, budget: int) -> int | None:

@@ -17,7 +17,7 @@ from launcher.monitor.marks import scarcity
 from launcher.monitor.pressure import Pressure
 from launcher.monitor.sharing import Sharing
 from launcher.monitor.watch import Watch
-from launcher.monitor.weighing import ProcessSizes, asked_for_s, is_changing, processes_of, ready_workers
+from launcher.monitor.weighing import ProcessSizes, asked_for_s, processes_of, ready_workers
 from launcher.monitor.yielding import Yielding
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class MemoryWatch:
         self._pressure.stalls = lambda: limits.stalls
         pids, shares = processes_of(view.board, parent, os.getpid()), bool(plan.get("preload"))
         allowance = Allowance(lambda: limits.allowed_bytes, pids, sizes, clock, shares=shares)
-        self._pressure.allowance = lambda shmem: allowance.look(shmem, is_changing=is_changing(view.board))
+        self._pressure.allowance = allowance.look
         self._sharing = Sharing(ready, sizes, control.ask, warn, clock) if shares else None
         if self._sharing is not None:
             self._pressure.unshared = self._sharing.look

@@ -10,8 +10,6 @@ from launcher.monitor.watched import Ready
 from launcher.procfs import children
 from launcher.scoreboard import SLOTS, Board, Stage
 
-_PASSING = {Stage.FORKED, Stage.IMPORTING, Stage.LIFESPAN, Stage.DRAINING}
-
 
 class ProcessSizes:
     """Reads how much memory processes have for themselves."""
@@ -64,18 +62,15 @@ def asked_for_s(board: Board) -> Callable[[int], float]:
 
 
 def processes_of(board: Board, arbiter_pid: int, monitor_pid: int) -> Callable[[], set[int]]:
-    """Return what finds all processes of the pool: the arbiter, its workers, what it forks them from, the monitor's."""
+    """Return what finds the processes that the pool has for good: the arbiter, the monitor, children of both.
+
+    Without workers that boot or leave, which for a while are one more than there are to be.
+    """
 
     def find() -> set[int]:
-        slots = map(board.slot, range(min(board.used, SLOTS)))
-        workers = {slot.pid for slot in slots if Stage.FORKED <= slot.stage <= Stage.DRAINING}
-        found = {arbiter_pid, monitor_pid, *workers, *children(arbiter_pid), *children(monitor_pid)}
-        return {pid for pid in found if pid > 0}
+        slots = list(map(board.slot, range(min(board.used, SLOTS))))
+        stay = {slot.pid for slot in slots if slot.stage is Stage.READY and not slot.asked}
+        pass_by = {slot.pid for slot in slots if slot.stage is not Stage.EMPTY} - stay
+        return {arbiter_pid, monitor_pid, *stay, *children(arbiter_pid), *children(monitor_pid)} - pass_by
 
     return find
-
-
-def is_changing(board: Board) -> bool:
-    """Tell whether workers boot or leave."""
-    slots = map(board.slot, range(min(board.used, SLOTS)))
-    return any(slot.stage in _PASSING or (slot.stage is Stage.READY and slot.asked) for slot in slots)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 from support.leaking import LEAKING, clients
@@ -39,7 +40,7 @@ def test_a_leak(launch: Launch, project: MakeProject, server: str) -> None:
 
 @both_servers
 def test_more_than_fit(launch: Launch, project: MakeProject, server: str) -> None:
-    """Three workers as somebody has said, of which two fit in what somebody has said, too: two are left."""
+    """Three workers as somebody has said, of which two fit in what somebody has said, too: two are left for good."""
     folder = project({"main.py": LEAKING + "\n" + HELD})
     steered = ready_steered(launch, folder, server, "--memory", f"{FOR_TWO}MiB", workers=3)
     pool = steered.pool
@@ -52,6 +53,10 @@ def test_more_than_fit(launch: Launch, project: MakeProject, server: str) -> Non
     assert "and --memory allows it 300 MiB: the workers are equally large" in shrunk["because"]
     assert memory["pool_bytes"] < memory["budget_bytes"] == 300 * MIB
     assert (1, False) == (memory["given_up"], memory["pressed"])
+    pool.tell(signal.SIGHUP)
+    pool.seen("pool_reloaded", replaced=2)
+    later = pool.until(lambda: (now := steered.status())["memory"]["pool_bytes"] and now, "a look after the reload")
+    assert (2, False) == (later["ready"], later["memory"]["over_budget"])
     assert 1 == len(pool.named("budget_exceeded")) == len(pool.named("pool_shrunk"))
 
 

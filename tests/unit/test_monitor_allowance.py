@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from launcher.limits.footprint import Footprint, Parts
-from launcher.monitor.allowance import CHANGES_S, Allowance, Excess
+from launcher.monitor.allowance import Allowance, Excess
 from launcher.monitor.watched import LOOKS
 
 BUDGET = 1000
@@ -46,12 +46,12 @@ class Scene:
         parts = Parts(part, 0, 0) if self.is_exact else None
         return Footprint(self.resident[pid], part, part, part, self.is_exact, kernel_bytes=0, parts=parts)
 
-    def look(self, seconds: int = 1, *, is_changing: bool = False) -> Excess | None:
+    def look(self, seconds: int = 1) -> Excess | None:
         """Let time pass; return what was found last."""
         found = None
         for _ in range(seconds):
             self.now = float(int(self.now) + 1)
-            found = self.allowance.look(self.shmem, is_changing=is_changing)
+            found = self.allowance.look(self.shmem)
         return found
 
 
@@ -136,15 +136,6 @@ def test_who_may_not_be_walked() -> None:
 def test_who_is_dead_has_nothing() -> None:
     """A zombie is resident with 0 bytes, and one that ends while it is looked at is as good as gone."""
     assert Excess(900, BUDGET, 0) == Scene({1: 900, 2: 0}).look()
-
-
-def test_a_change_of_workers_is_waited_for() -> None:
-    """For half a minute there may be more, as a new one comes before the old one goes; a change without end is none."""
-    scene = Scene({1: 700, 2: 700})
-    changing = scene.look(int(CHANGES_S), is_changing=True)
-    endless = scene.look(2, is_changing=True)
-
-    assert (Excess(1400, BUDGET, 0), Excess(1400, BUDGET, 2)) == (changing, endless)
 
 
 def test_a_budget_that_changes() -> None:

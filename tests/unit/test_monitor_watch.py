@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import subprocess
+import sys
 from itertools import pairwise
 
 import pytest
@@ -13,7 +15,7 @@ from launcher.monitor.processes import Processes
 from launcher.monitor.recycling import PAUSE_S
 from launcher.monitor.watch import CALM_S
 from launcher.monitor.watched import LOOKS, Ready, Relief, Watched
-from launcher.monitor.weighing import ProcessSizes, ready_workers
+from launcher.monitor.weighing import ProcessSizes, processes_of, ready_workers
 from launcher.scoreboard import Board, Stage
 from support.memory_scene import FRESH, LIMIT, MIB, Scene, Size, always, leaks
 
@@ -262,6 +264,26 @@ def test_who_serves() -> None:
     os.close(board.fd)
 
     assert [(1, 100, False), (3, 102, True), (4, 103, False)] == [(one.number, one.pid, one.boots) for one in found]
+
+
+def test_who_is_there_for_good() -> None:
+    """Ourselves, our children, and of the workers those that serve and stay; who boots or leaves is so for a while."""
+    board = Board.create()
+    for index, (stage, asked) in enumerate([(Stage.READY, 0), (Stage.READY, 1), (Stage.LIFESPAN, 0), (Stage.EMPTY, 0)]):
+        slot = board.slot(index)
+        slot.clear(generation=1, number=index + 1)
+        slot.pid, slot.asked = 10**8 + index, asked
+        slot.stage = stage
+    found = processes_of(board, os.getpid(), os.getpid())
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        there = found()
+        child.communicate(b"\n")
+    board.slot(0).pid = child.pid
+    board.slot(0).asked = 1
+    os.close(board.fd)
+
+    assert {os.getpid(), child.pid, 10**8} == there
+    assert child.pid not in found()
 
 
 def test_our_own_size() -> None:
