@@ -1,13 +1,10 @@
-"""What do kernel and platform allow, on every kind of host we know of?
-
-Each file in `hosts/` is one recorded host: `### /path` and below it what that file says.
-"""
+"""What do kernel and platform allow, on every kind of host we know of?"""
 
 from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,22 +12,15 @@ from hypothesis import strategies as st
 
 from launcher.limits.reading import read_limits, supply
 from launcher.limits.values import Limit, Limits
+from support.recorded_hosts import recorded
 
-HOSTS = Path(__file__).parent / "hosts"
+if TYPE_CHECKING:
+    from pathlib import Path
+
 MIB = 1024**2
 HOST_BYTES = 16384000 * 1024
 HOST = Limit(HOST_BYTES, "MemTotal of the host")
 ALL_CPUS = Limit(8, "CPUs of the host")
-
-
-def recorded(name: str, root: Path) -> Path:
-    """Write the recorded host `name` below `root` and return it."""
-    for entry in (HOSTS / f"{name}.tree").read_text(encoding="utf-8").split("### ")[1:]:
-        path, _, content = entry.partition("\n")
-        file = root / path.removeprefix("/")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content, encoding="utf-8")
-    return root
 
 
 def read(name: str, root: Path, **environ: str) -> Limits:

@@ -1,37 +1,27 @@
-"""Is what is left told of the group that has least left, on every kind of host?
-
-Each file in `hosts/` is one recorded host: `### /path` and below it what that file says.
-"""
+"""Is what is left told of the group that has least left, on every kind of host?"""
 
 from __future__ import annotations
 
 import statistics
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from launcher.limits.room import FOUND_S, Room, RoomReader
 from launcher.limits.usage import GroupUsage
+from support.recorded_hosts import recorded
 
-HOSTS = Path(__file__).parent / "hosts"
+if TYPE_CHECKING:
+    from pathlib import Path
+
 MIB, KIB = 1024**2, 1024
 TOP = "/sys/fs/cgroup"
 HOST_BYTES = 16384000 * KIB
 POD, WEB = f"{TOP}/pods.slice/pod.slice", f"{TOP}/pods.slice/pod.slice/web.service"
 BATCH = f"{TOP}/memory/batch"
 OF_V1 = "cgroup v1 hierarchical_memory_limit of"
-
-
-def recorded(name: str, root: Path) -> Path:
-    """Write the recorded host `name` below `root` and return it."""
-    for entry in (HOSTS / f"{name}.tree").read_text(encoding="utf-8").split("### ")[1:]:
-        path, _, content = entry.partition("\n")
-        file = root / path.removeprefix("/")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content, encoding="utf-8")
-    return root
 
 
 def room(name: str, root: Path, **environ: str) -> Room | None:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from launcher.limits.stalls import MACHINE, Stalls, StallsReader
+from support.recorded_hosts import recorded
 
-HOSTS = Path(__file__).parent / "hosts"
+if TYPE_CHECKING:
+    from pathlib import Path
+
 TOP = "/sys/fs/cgroup"
 WEB = f"{TOP}/pods.slice/pod.slice/web.service"
-
-
-def recorded(name: str, root: Path) -> Path:
-    """Write the recorded host `name` below `root` and return it."""
-    for entry in (HOSTS / f"{name}.tree").read_text(encoding="utf-8").split("### ")[1:]:
-        path, _, content = entry.partition("\n")
-        file = root / path.removeprefix("/")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content, encoding="utf-8")
-    return root
 
 
 @pytest.mark.parametrize(

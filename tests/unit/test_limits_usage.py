@@ -1,29 +1,19 @@
-"""Is what a group holds for good read wherever a kernel tells it, and never the page cache?
-
-Each file in `hosts/` is one recorded host: `### /path` and below it what that file says.
-"""
+"""Is what a group holds for good read wherever a kernel tells it, and never the page cache?"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from launcher.limits.usage import GroupUsage, UsageReader
+from support.recorded_hosts import recorded
 
-HOSTS = Path(__file__).parent / "hosts"
+if TYPE_CHECKING:
+    from pathlib import Path
+
 MIB = 1024**2
 TOP = "/sys/fs/cgroup"
-
-
-def recorded(name: str, root: Path) -> Path:
-    """Write the recorded host `name` below `root` and return it."""
-    for entry in (HOSTS / f"{name}.tree").read_text(encoding="utf-8").split("### ")[1:]:
-        path, _, content = entry.partition("\n")
-        file = root / path.removeprefix("/")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content, encoding="utf-8")
-    return root
 
 
 @pytest.mark.parametrize(
