@@ -183,6 +183,22 @@ def test_an_edited_configuration_is_read_again(launch: Launch, project: MakeProj
     assert pool.end() == 0
 
 
+def test_a_configuration_that_fails_leaves_the_number_as_it_was(launch: Launch, project: MakeProject) -> None:
+    """HUP: it would have four workers and raises; there are to be two as a signal had said, not the file's three."""
+    folder = project({"main.py": APP, "gunicorn.conf.py": "workers = 3\n"})
+    pool = start(launch, folder)
+    pool.ready(3)
+    pool.tell(signal.SIGTTOU)
+    pool.until(lambda: len(pool.workers()) == 2, "two workers")
+    (folder / "gunicorn.conf.py").write_text("workers = 4\ndef on_reload(server): raise RuntimeError('hook-4711')\n")
+    pool.tell(signal.SIGHUP)
+    pool.seen("reload_failed")
+
+    assert [2, 4, 2] == [event["wanted"] for event in pool.seen("pool_resized", 3)]
+    assert 2 == len(pool.workers())
+    assert pool.end() == 0
+
+
 HOOKS = {
     "nworkers_changed": "def nworkers_changed(server, new, old):\n    if old is not None: {end}\n",
     "on_reload": "def on_reload(server): {end}\n",

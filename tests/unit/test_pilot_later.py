@@ -110,18 +110,6 @@ def test_whoever_has_scaled_is_not_measured_again(stack: ExitStack) -> None:
     assert one.run(10) == 3
 
 
-def test_what_was_given_up_is_not_taken_back_by_the_pilot(stack: ExitStack) -> None:
-    """While the pool grows the monitor finds that the limit is near: with that the growth is over."""
-    one = scene(stack)
-    one.run(BOOT_S * 2 + 1)
-    assert one.wanted == 4
-    one.play.pool.size.shrink(one.play.pool, 3, None, "pressed", lambda *_: None)
-    one.run(30)
-    one.ask()
-
-    assert one.run(30) == 3
-
-
 def test_a_kill_for_memory_later_changes_no_size(stack: ExitStack) -> None:
     """All were measured after traffic: a worker that grew since is replaced."""
     one = scene(stack, replace(GROWTH, most_workers=2))
@@ -180,17 +168,3 @@ def test_a_pool_that_stops_measures_no_more(stack: ExitStack) -> None:
     one.run(5)
 
     assert [ExitCode.BUG] == answers
-
-
-def test_what_was_given_up_is_taken_back_after_another_change(stack: ExitStack) -> None:
-    """Four became three for pressure, and two for a file: when both are over there are four again."""
-    one = settled(stack, 4, replace(GROWTH, usable_bytes=room_for(4), memory=room_for(4)))
-    one.play.pool.size.shrink(one.play.pool, 3, None, "pressed", lambda *_: None)
-    one.run(5)
-    one.shmem = 180 * MIB
-    one.run(10)
-    fewer, one.shmem = one.play.ready, 0
-    one.run(30)
-    one.play.pool.size.grow_back(one.play.pool, "there is room", lambda *_: None)
-
-    assert (2, 4) == (fewer, one.run(10))

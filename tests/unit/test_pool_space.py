@@ -367,14 +367,54 @@ def test_a_limit_that_was_raised_lets_more_in(scene: Any) -> None:
 
 
 def test_a_size_that_was_there_is_taken_again_without_a_question(scene: Any) -> None:
-    """A reload that wanted two of four has failed: those that leave are there still, and there are to be four again."""
-    played = scene(4, holding(4))
-    played.play.pool.scale(2)
-    played.play.run(0.1)
-    played.play.pool.scale(4, played.answer, is_restored=True)
-    played.play.run(20)
+    """A reload that wanted two has failed: there are to be as many again as before, and one less than somebody said."""
+    played = scene(5, holding(4))
+    pool, play = played.play.pool, played.play
+    played.ask(ask="shrink", workers=4, pid=None, because="pressed")
+    play.run(10)
+    before = pool.size.standing(pool)
+    pool.scale(2)
+    play.run(0.1)
+    forgotten = pool.size.given_up
+    pool.size.restore(pool, before)
+    play.run(20)
 
-    assert (played.answers, played.play.ready) == ([(0, "")], 4)
+    assert (0, 4) == (forgotten, play.ready)
+    assert 1 == pool.size.given_up == pool.board.given_up
+
+
+def test_a_pool_becomes_no_smaller_and_no_larger_while_it_stops(scene: Any) -> None:
+    """A reload that fails by then restores nothing."""
+    played = scene(2, holding(4))
+    before = played.play.pool.size.standing(played.play.pool)
+    played.play.pool.scale(1)
+    played.play.pool.stop("SIGTERM")
+    played.play.pool.size.restore(played.play.pool, before)
+
+    assert 1 == played.play.pool.wanted
+
+
+def test_a_shrink_that_was_taken_back_is_answered(scene: Any) -> None:
+    """Another number was asked for before the worker had gone."""
+    played = scene(3, holding(4))
+    played.ask(ask="shrink", workers=2, pid=None, because="pressed")
+    played.ask(ask="grow_back", because="there is room")
+    played.play.run(10)
+
+    assert [ExitCode.BUG, ExitCode.OK] == sorted((code for code, _ in played.answers), reverse=True)
+    assert 3 == played.play.ready
+
+
+def test_a_reload_of_a_size_that_was_said_keeps_what_was_given_up(scene: Any) -> None:
+    """Somebody has said three, and there is room for two: new code changes neither."""
+    played = scene(3, holding(4))
+    played.ask(ask="shrink", workers=2, pid=None, because="pressed")
+    played.play.run(10)
+    played.play.pool.reload(played.answer)
+    played.play.run(60)
+
+    assert [0, 0] == [code for code, _ in played.answers]
+    assert (2, 1) == (played.play.ready, played.play.pool.size.given_up)
 
 
 def test_nothing_is_refused_by_a_size_that_nobody_knows(scene: Any) -> None:

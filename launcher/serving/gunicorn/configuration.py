@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from launcher.errors import UsageError
 from launcher.serving.gunicorn.forked import adopt
 from launcher.serving.gunicorn.worker_class import refuse_wsgi
+from launcher.serving.pool.wanted import Standing
 from launcher.serving.rules import Rules
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Configuration:
         """Read nothing yet."""
         self._arbiter = arbiter
         self._before: Any = None
+        self._standing: Standing | None = None  # how many workers there were to be by then
 
     def rules(self) -> Rules:
         """Return what was decided about the pool, with what gunicorn's configuration says."""
@@ -61,7 +63,7 @@ class Configuration:
             if isinstance(error, SystemExit):
                 raise UsageError(f"gunicorn's configuration ends with {error.code}; its message stands above") from None
             raise
-        self._before = before
+        self._before, self._standing = before, arbiter.loop.pool.size.standing(arbiter.loop.pool)
         try:
             self._take(arbiter.app.cfg, before)
             arbiter.cfg.on_reload(arbiter)
@@ -70,7 +72,7 @@ class Configuration:
 
     def keep_new(self) -> None:
         """Forget the one before."""
-        self._before = None
+        self._before = self._standing = None
 
     def keep_old(self) -> None:
         """Take the one before back. Whatever its hooks raise: the pool goes on with what could be taken."""
@@ -79,10 +81,10 @@ class Configuration:
             self._put_back_environment(new)
             self._arbiter.app.cfg = self._before
             try:
-                self._take(self._before, new, is_restored=True)
+                self._take(self._before, new, self._standing)
             except (Exception, SystemExit):
                 self._arbiter.log.exception("the configuration of before could not be taken back as a whole")
-            self._before = None
+            self._before = self._standing = None
 
     def prepare(self) -> None:
         """Put our hooks before the user's."""
@@ -110,15 +112,20 @@ class Configuration:
             cfg.set("post_fork", begin)
             cfg.set("post_worker_init", initialised)
 
-    def _take(self, cfg: Any, before: Any, *, is_restored: bool = False) -> None:
-        """Let the arbiter run with `cfg`. A scaled pool keeps its size, unless `cfg` has another than `before`."""
-        arbiter = self._arbiter
+    def _take(self, cfg: Any, before: Any, standing: Standing | None = None) -> None:
+        """Let the arbiter run with `cfg`. A scaled pool keeps its size, unless `cfg` has another than `before`.
+
+        standing: what there was with `cfg`; it is come back to, unless somebody has said another number since.
+        """
+        arbiter, pool = self._arbiter, self._arbiter.loop.pool
         arbiter.setup(arbiter.app)
         arbiter.log.reopen_files()
-        arbiter.loop.pool.adopt(self.rules())
-        if cfg.workers != before.workers:
-            arbiter.loop.pool.scale(cfg.workers, is_restored=is_restored)
-        if cfg.workers != (wanted := arbiter.loop.pool.wanted):
+        pool.adopt(self.rules())
+        if cfg.workers != before.workers and standing is None:
+            pool.scale(cfg.workers)
+        elif cfg.workers != before.workers and standing and pool.wanted + pool.size.given_up == before.workers:
+            pool.size.restore(pool, standing)
+        if cfg.workers != (wanted := pool.wanted):
             arbiter.resized(wanted)  # gunicorn has just taken the number of its configuration
 
     @staticmethod

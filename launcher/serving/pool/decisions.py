@@ -122,14 +122,13 @@ class Pool:
         else:
             answer(ExitCode.BUG, "the pool stops")
 
-    def scale(self, wanted: int, answer: Answer = no_answer, *, is_restored: bool = False) -> None:
+    def scale(self, wanted: int, answer: Answer = no_answer) -> None:
         """Have so many workers, at least one, as somebody wants it; `answer` is called when so many are ready."""
-        self.size.scale(self, wanted, answer, is_restored=is_restored)
+        self.size.scale(self, wanted, answer)
 
     def resize(self, wanted: int, first_to_leave: Sequence[int] = ()) -> None:
         """Have so many workers, at least one, as the pilot has found; `first_to_leave`: pids, before others."""
-        self.size.first_to_leave = list(first_to_leave)
-        self.size.resize(self, wanted)
+        self.size.found(self, wanted, first_to_leave)
 
     def adopt(self, rules: Rules) -> None:
         """Go by other rules from now on; their number of workers is `scale`'s to take."""
@@ -274,7 +273,6 @@ class Pool:
 
     def _publish(self) -> None:
         self.board.heartbeat, self.board.wanted, self.board.generation = self.now, self.wanted, self.generation
-        self.board.given_up = self.size.given_up
         ready = len(self.members.serving)
         self.size.answer(ready, len(self.members))
 

@@ -23,7 +23,7 @@ from launcher.remembered import keep
 from launcher.serving.pool.looks import Look, Milestone, Readers, calm, settled_at
 from launcher.serving.pool.shmem import Shmem
 from launcher.serving.pool.sizes import allowed_bytes, as_measured, line
-from launcher.serving.pool.wanted import Answer
+from launcher.serving.pool.wanted import Answer, no_answer
 from launcher.units import human_bytes
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Pilot:
     """The one who knows how many fit.
 
     measured: what it goes by. dismissed: somebody else has said a number, and from then on it is only measured.
-    most: so many there may be at present; less than `growth` says after a kill for memory, or while there is no room.
+    most: so many there may be at present; less than `growth` says after a kill for memory.
     """
 
     growth: Growth
@@ -105,6 +105,19 @@ class Pilot:
         else:
             self._asked.append((because, answer))
 
+    @property
+    def fits(self) -> int:
+        """How many there may be by the last sum; before there is one, how many may be at all."""
+        return self.most if self.measured is None else min(self.most, max(1, self._fitting(self.measured)))
+
+    def _fitting(self, found: Measured) -> int:
+        return fitting(found, self.growth.usable_bytes, preload=self.growth.preload)
+
+    def has_room_again(self, pool: Pool) -> None:
+        """All that were given up are taken back: go on where that has ended the growth."""
+        if self.fits > pool.wanted:
+            self._asked.append(("there is room again", no_answer))
+
     def drop(self) -> None:
         """Measure no more: the pool stops."""
         self._end_asks(ExitCode.BUG, "the pool stops")
@@ -138,7 +151,7 @@ class Pilot:
         if self.dismissed or (self.milestone is Milestone.DONE and not self._batch) or pool.wanted == 1:
             return
         before = pool.wanted
-        self.most = self._before if self._batch else before // 2
+        self.most = self._before if self._batch and self._before < before else before // 2
         self._batch = False
         pool.resize(self.most)
         because = "the kernel killed a worker for memory when there were more"
@@ -237,11 +250,11 @@ class Pilot:
         *,
         is_first_sight: bool = False,
     ) -> None:
-        """Have as many as fit. Before traffic there are made more only of what nobody has measured before."""
+        """Have as many as fit; no more while some are given up, nor before traffic of what was measured before."""
         growth = self.growth
-        fits = fitting(found, growth.usable_bytes, preload=growth.preload)
+        fits = self._fitting(found)
         wanted = min(self.most, max(1, fits))
-        if is_first_sight and not self._first:
+        if pool.size.given_up or (is_first_sight and not self._first):
             wanted = min(wanted, pool.wanted)
         if not fits:
             pool.voice.warn("launcher.budget_doubtful", because=f"not one worker fits: {line(growth, found)}")

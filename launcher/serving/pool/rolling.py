@@ -210,6 +210,7 @@ class Rolling:
 
     def _finish(self, pool: Pool, reload: Reload) -> None:
         pool.hands.keep_new()
+        pool.size.reloaded(pool)
         pool.voice.say("launcher.pool_reloaded", generation=pool.generation, replaced=reload.replaced)
         self._end(pool, reload, ExitCode.OK, "")
 
