@@ -394,6 +394,18 @@ def test_a_pool_becomes_no_smaller_and_no_larger_while_it_stops(scene: Any) -> N
     assert 1 == played.play.pool.wanted
 
 
+def test_a_shrink_is_over_when_there_are_no_more(scene: Any) -> None:
+    """One of those that stay has died, and its successor cannot boot: the memory is free, which was what was asked."""
+    played = scene(4, holding(4))
+    played.play.boots = False
+    played.play.kill(101)
+    played.play.run(2)
+    played.ask(ask="shrink", workers=2, pid=102, because="pressed")
+    played.play.run(10)
+
+    assert ([(0, "")], 2) == (played.answers, played.play.ready)
+
+
 def test_a_shrink_that_was_taken_back_is_answered(scene: Any) -> None:
     """Another number was asked for before the worker had gone."""
     played = scene(3, holding(4))

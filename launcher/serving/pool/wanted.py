@@ -37,14 +37,17 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Somebody who waits until there are so many."""
+    """Somebody who waits until there are so many. is_fewer: until there are no more, whoever of them is ready."""
 
     number: int
     answer: Answer
+    is_fewer: bool = False
 
     def outcome(self, wanted: int, ready: int, there: int) -> tuple[ExitCode, str] | None:
         """Return the answer; None: not yet."""
-        if wanted != self.number:
+        if self.is_fewer and there <= self.number:
+            return ExitCode.OK, ""
+        if wanted > self.number if self.is_fewer else wanted != self.number:
             return ExitCode.BUG, "another number was asked for"
         return (ExitCode.OK, "") if ready == self.number == there else None
 
@@ -127,7 +130,7 @@ class Wanted:
         self.first_to_leave = [] if pid is None else [pid]
         pool.voice.warn("launcher.pool_shrunk", wanted=wanted, before=before, because=because)
         self.resize(pool, wanted)
-        self._waiting.append(Waiting(wanted, answer))
+        self._waiting.append(Waiting(wanted, answer, is_fewer=True))
 
     def grow_back(self, pool: Pool, because: str, answer: Answer) -> None:
         """Take one back of those that were given up, if the pilot has not found meanwhile that they do not fit."""
