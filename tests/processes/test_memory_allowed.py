@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from support.leaking import LEAKING, clients
 from support.monitored import ready_steered
-from support.pool import both_servers, linux_only
+from support.pool import linux_only
 
 if TYPE_CHECKING:
     from support.projects import MakeProject
@@ -20,10 +20,9 @@ FOR_TWO = 300  # three small workers have some 80 MiB, and what they hold
 HELD = "KEPT.append(b'x' * (100 << 20))"  # by each worker, from its start on
 
 
-@both_servers
-def test_a_leak(launch: Launch, project: MakeProject, server: str) -> None:
+def test_a_leak(launch: Launch, project: MakeProject) -> None:
     """Workers that leak are recycled when the pool has more than it may have, and no request fails."""
-    steered = ready_steered(launch, project({"main.py": LEAKING}), server, "--memory", f"{FOR_TWO}MiB")
+    steered = ready_steered(launch, project({"main.py": LEAKING}), "uvicorn", "--memory", f"{FOR_TWO}MiB")
     pool = steered.pool
     with clients(pool, pause_s=0.15) as got:
         pool.seen("worker_recycled", because="memory")
@@ -38,11 +37,10 @@ def test_a_leak(launch: Launch, project: MakeProject, server: str) -> None:
     assert 0 == pool.end()
 
 
-@both_servers
-def test_more_than_fit(launch: Launch, project: MakeProject, server: str) -> None:
+def test_more_than_fit(launch: Launch, project: MakeProject) -> None:
     """Three workers as somebody has said, of which two fit in what somebody has said, too: two are left for good."""
     folder = project({"main.py": LEAKING + "\n" + HELD})
-    steered = ready_steered(launch, folder, server, "--memory", f"{FOR_TWO}MiB", workers=3)
+    steered = ready_steered(launch, folder, "gunicorn", "--memory", f"{FOR_TWO}MiB", workers=3)
     pool = steered.pool
     (shrunk,) = pool.seen("pool_shrunk")
     pool.until(lambda: steered.status()["ready"] == 2 == len(steered.status()["workers"]), "two workers")
