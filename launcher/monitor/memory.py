@@ -17,7 +17,7 @@ from launcher.monitor.marks import scarcity
 from launcher.monitor.pressure import Pressure
 from launcher.monitor.sharing import Sharing
 from launcher.monitor.watch import Watch
-from launcher.monitor.weighing import ProcessSizes, asked_for_s, processes_of, ready_workers
+from launcher.monitor.weighing import ProcessSizes, in_flight_s, processes_of, ready_workers
 from launcher.monitor.yielding import Yielding
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class MemoryWatch:
         parent, self._limits, clock = int(plan["parent"]), limits, view.clock
         ready, sizes = ready_workers(view.board, parent), ProcessSizes(processes)
         self._watch = Watch(plan.get("worker_memory_limit_bytes"), ready, sizes, control.ask, warn, clock)
-        self._watch.asked_for_s = asked_for_s(view.board)
+        self._watch.in_flight_s = in_flight_s(view.board)
         yielding = Yielding(control.ask, lambda: view.wanted, lambda: view.given_up, self._watch.largest, clock)
         self._pressure = Pressure(RoomReader(left=self._left), self._watch, yielding, warn, clock)
         self._pressure.budget_bytes = lambda: limits.budget_bytes or 0

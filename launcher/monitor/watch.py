@@ -14,15 +14,14 @@ from collections.abc import Callable, Iterable
 
 from launcher.monitor.pace import HASTY_S
 from launcher.monitor.recycling import PAUSE_S, WORTH, Ask, Asked, Recycling
-from launcher.monitor.watched import FRESH_S, LARGER, LOOKS, Ready, Relief, Sizes, Watched
+from launcher.monitor.watched import FRESH_S, LARGER, LOOKS, SOON_S, Ready, Relief, Sizes, Watched
 
 _YOUNG_S = 3.0
 _AT_ONCE_S = 0.05  # spent on walking pages before the next answer is due
 _LEFT_S = 4.0  # until the limit is reached, where no worker is known to leak: what loads much may be done by then
 # Without a relief but of a leak or in haste, when the last one's successor has soon been as large as the one before it.
 CALM_S = 600.0
-_SOON_S = 120.0  # to the limit: three successors in a row that need no longer make the limit doubtful
-_DOUBTS = 3
+_DOUBTS = 3  # successors in a row that need no longer to the limit than `SOON_S` make it doubtful
 _FAR_ABOVE = 1.5  # the limit: a doubtful one is still there to bound a leak
 _KNOWN_S = 10.0  # as long as a walk holds for who only wants to know how large the largest is
 _LEAKS_S = 600.0  # as long as one that leaked is taken for what its like will do, too
@@ -34,8 +33,8 @@ _LOADS = Relief("what grows loads something: to recycle it would not end that", 
 class Watch:
     """Recycles whoever has grown above the limit. `look` has to be called about once a second.
 
-    boots: one does not serve yet, and takes memory. asked_for_s: for how long the longest request of a process has been
-    under way.
+    boots: one does not serve yet, and takes memory. in_flight_s: for how long the requests of a process have been under
+    way.
     """
 
     def __init__(
@@ -62,7 +61,7 @@ class Watch:
         self._calm: Asked | None = None  # the last relief of a worker that did not grow
         self._soon = 0  # successors in a row that were soon above the limit
         self.boots = False
-        self.asked_for_s: Callable[[int], float] = lambda _: 0.0
+        self.in_flight_s: Callable[[int], Iterable[float]] = lambda _: ()
 
     def look(self) -> None:
         """Weigh every worker, and do what can be done now."""
@@ -100,7 +99,7 @@ class Watch:
     def _relieve_largest(self, now: float, *, is_hasty: bool, is_short: bool) -> Relief:
         self._walk(now)
         known = [worker for worker in self._workers.values() if worker.own_bytes and (is_short or worker.grows)]
-        to_blame = known if is_short else [worker for worker in known if worker.grows_by_requests]
+        to_blame = known if is_short else [worker for worker in known if self._is_to_blame(worker, now)]
         if not to_blame:
             return _LOADS if known else Relief("no worker could be recycled")
         worker = max(to_blame, key=lambda worker: worker.own_bytes)
@@ -117,13 +116,17 @@ class Watch:
 
     def _relieve_by(self, worker: Watched, now: float, *, is_hasty: bool) -> Relief:
         """Recycle it; where it is not known to leak, one a minute: it may need that much now and then."""
-        if worker.grows and worker.has_gained and (is_hasty or self._leaks(now)) and worker.grows_by_requests:
+        if worker.grows and worker.has_gained and (is_hasty or self._leaks(now)) and self._is_to_blame(worker, now):
             return self._relieve(worker, now)
         if now < self._calm_until:
             return Relief("no worker leaks, and one was recycled a short time ago: the next one waits")
         said = self._relieve(worker, now)
         self._calm, self._calm_until = self._recycling.asked, now + PAUSE_S
         return said
+
+    def _is_to_blame(self, worker: Watched, now: float) -> bool:
+        """Tell whether it leaks, rather than loads something: where workers have leaked the next ones do, too."""
+        return self._leaks(now) or worker.grows_by_requests(now)
 
     def _is_hasty(self, left_s: float, now: float) -> bool:
         """Tell whether what grows are workers that serve: those that boot are done in a moment."""
@@ -148,8 +151,6 @@ class Watch:
                 worker.note(own, own, now)
             if worker.is_back(now):
                 worker.replaced_bytes, self._calm_until = None, now + CALM_S
-            elif worker.age_s(now) > _SOON_S:  # one that takes longer leaks slowly
-                worker.replaced_bytes = None
 
     def _least(self, worker: Watched, now: float) -> int:
         """Return what a new one in its place would have: what it had itself, the first moments only if it leaks.
@@ -176,8 +177,8 @@ class Watch:
     def _weigh(self, worker: Watched, requests: int, now: float, *, is_free: bool) -> None:
         if (cheap := self._sizes.cheap(worker.ready.pid)) is None:
             return
-        worker.seen(cheap, requests)
-        worker.asked(self.asked_for_s(worker.ready.pid) if worker.rises[-1] else 0.0)
+        worker.seen(cheap, requests, now)
+        worker.asked(self.in_flight_s(worker.ready.pid) if worker.rises[-1] else (), now)
         if worker.leaks(now):
             self._leaked_at = now
         is_fresh = worker.is_due_as_fresh(now)
@@ -202,9 +203,9 @@ class Watch:
     def _reached(self, worker: Watched, now: float) -> None:
         worker.has_reached = True
         if worker.is_successor:
-            self._soon = self._soon + 1 if worker.age_s(now) <= _SOON_S else 0
+            self._soon = self._soon + 1 if worker.age_s(now) <= SOON_S else 0
         if self._soon >= _DOUBTS:
-            because = f"{_DOUBTS} new workers in a row were above --worker-memory-limit within {_SOON_S:.0f} s"
+            because = f"{_DOUBTS} new workers in a row were above --worker-memory-limit within {SOON_S:.0f} s"
             self._doubt(worker, now, because)
 
     def _doubt(self, worker: Watched, now: float, because: str) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 LOOKS = 3  # in a row: a garbage collection, or a large answer, is over by then
 FRESH_S = 10.0  # after a worker was ready: it has answered requests and loaded what it loads late
+SOON_S = 120.0  # after the start
 _OLD_S = FRESH_S + 2 * LOOKS  # nothing is new any more
 _WALKED_S = 10.0  # as long as a walk holds that has found less than the limit; a fork's pages are un-shared meanwhile
 _LEAK_LOOKS, _LEAK_RISES = 8, 5  # so many of so many
 _RISES = 1.002  # from a look to the next
+LOADING_S = 20.0  # the longest that what grows is taken for something that is loaded
+_BEFORE_S = 10.0  # that a request may have been there before: it fetches first what it then loads
 _LOADS_S = 0.2  # of a request that was there at the first look at which it had grown
 _GROWS = 1.01  # within LOOKS looks
 _APART_S = 0.5  # two walks of the same second tell nothing of growth
@@ -69,7 +73,7 @@ class Watched:
     fresh_bytes: what it had when it was new; None: not yet, or nobody looked then.
     above: looks in a row at which it was above the limit. last: what it had at most at the last looks. rises: whether
     it had more than at the look before. answered: how many requests it had answered by then.
-    loads: whether it loaded something at the last looks.
+    loads: whether it loaded something at the last looks. flat_at: when it was last seen not growing.
     not_before: a minute after one was recycled in whose place it is.
     is_successor: it has come for one that was recycled. replaced_bytes: what that one had, if it did not grow.
     has_gained: between the last two walks. has_reached: it was above the limit for long once.
@@ -86,7 +90,8 @@ class Watched:
     last: deque[int] = field(default_factory=lambda: deque(maxlen=LOOKS))
     rises: deque[bool] = field(default_factory=lambda: deque(maxlen=_LEAK_LOOKS))
     answered: deque[int] = field(default_factory=lambda: deque(maxlen=LOOKS))
-    loads: deque[bool] = field(default_factory=lambda: deque(maxlen=2))
+    loads: deque[bool] = field(default_factory=lambda: deque(maxlen=LOOKS))
+    flat_at: float = float("-inf")
     not_before: float = float("-inf")
     is_successor: bool = False
     replaced_bytes: int | None = None
@@ -98,26 +103,28 @@ class Watched:
         """Whether it has grown within the last looks."""
         return len(self.last) == LOOKS and self.last[-1] > self.last[0] * _GROWS
 
-    def seen(self, cheap_bytes: int, requests: int = 0) -> None:
+    def seen(self, cheap_bytes: int, requests: int, now: float) -> None:
         """Take note of a look."""
         self.answered.append(requests)
         self.rises.append(bool(self.last) and cheap_bytes > self.last[-1] * _RISES)
         self.last.append(cheap_bytes)
+        if not self.rises[-1]:
+            self.flat_at = now
 
-    def asked(self, for_s: float) -> None:
-        """Take note of the longest request under way: one for all the time that it has grown is what it grows for."""
-        looks = self.rises_in_a_row
-        self.loads.append(looks > 0 and for_s >= max(_LOADS_S, looks - 1))
+    def asked(self, ages_s: Iterable[float], now: float) -> None:
+        """Take note of the requests under way: one that came when it began to grow is what it grows for."""
+        grows_s = now - self.flat_at
+        least = max(_LOADS_S, grows_s - _APART_S * 2)
+        is_one = any(least <= age_s <= grows_s + _BEFORE_S for age_s in ages_s)
+        self.loads.append(self.rises[-1] and is_one and grows_s <= LOADING_S)
 
-    @property
-    def rises_in_a_row(self) -> int:
-        """At how many of the last looks, up to the very last, it had more than before."""
-        return next((looks for looks, rises in enumerate(reversed(self.rises)) if not rises), len(self.rises))
+    def grows_by_requests(self, now: float) -> bool:
+        """Tell whether it has grown and answered requests, and not for one that has been under way meanwhile.
 
-    @property
-    def grows_by_requests(self) -> bool:
-        """Whether it has grown and answered requests, and not for one that has been under way meanwhile."""
-        return len(self.answered) == LOOKS and self.answered[-1] > self.answered[0] and not any(self.loads)
+        What has grown for long does so whatever it answers.
+        """
+        answers = len(self.answered) == LOOKS and self.answered[-1] > self.answered[0]
+        return now - self.flat_at > LOADING_S or (answers and not any(self.loads))
 
     def must_be_walked(self, cheap_bytes: int, limit_bytes: int, now: float) -> bool:
         """Tell whether a walk can find news: that it is above the limit or, if that is known, that it still grows."""
@@ -147,12 +154,12 @@ class Watched:
         At most looks of the last ones: what a few requests need for a moment comes at once, and goes.
         """
         has_grown = self.born_cheap_bytes is None or self.last[-1] > self.born_cheap_bytes * LARGER
-        is_steady = sum(self.rises) >= _LEAK_RISES
+        is_steady = sum(self.rises) >= _LEAK_RISES and self.grows_by_requests(now)
         return self.grows and has_grown and is_steady and self.age_s(now) >= FRESH_S + LOOKS
 
     def is_back(self, now: float) -> bool:
-        """Tell whether it is, when it is new no more, about as large as the one was in whose place it has come."""
-        if self.replaced_bytes is None or self.age_s(now) < FRESH_S:
+        """Tell whether it is soon about as large as the one in whose place it has come; later it may leak slowly."""
+        if self.replaced_bytes is None or not FRESH_S <= self.age_s(now) <= SOON_S:
             return False
         return self.own_bytes * LARGER >= self.replaced_bytes
 

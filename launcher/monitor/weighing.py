@@ -50,15 +50,14 @@ def ready_workers(board: Board, arbiter_pid: int) -> Callable[[], list[Ready]]:
     return find
 
 
-def asked_for_s(board: Board) -> Callable[[int], float]:
-    """Return what tells for how many seconds the longest request of a worker has been under way, but for WebSockets."""
+def in_flight_s(board: Board) -> Callable[[int], list[float]]:
+    """Return what tells for how many seconds each request of a worker has been under way, but for WebSockets."""
 
-    def longest(pid: int) -> float:
+    def ages(pid: int) -> list[float]:
         slots = [slot for slot in map(board.slot, range(min(board.used, SLOTS))) if slot.pid == pid]
-        requests = (one for slot in slots for one in slot.read().in_flight if one.method != "WS")
-        return max((one.age_s for one in requests), default=0.0)
+        return [one.age_s for slot in slots for one in slot.read().in_flight if one.method != "WS"]
 
-    return longest
+    return ages
 
 
 def processes_of(board: Board, arbiter_pid: int, monitor_pid: int) -> Callable[[], set[int]]:

@@ -18,7 +18,7 @@ from launcher.monitor.watched import Ready
 from launcher.monitor.yielding import Yielding
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from launcher.monitor.control import Outcome
 
@@ -51,7 +51,7 @@ class Scene:
 
     size: of a worker of this number. shared: MiB that the cheap figure has besides. old_s: how old the first are.
     resident: MiB of the cheap figure where that does not grow: what they have is un-shared.
-    asked_for_s: for how long the longest request is under way.
+    per_s: requests that each answers. in_flight_s: of those under way.
     drains_first: the old one goes at once, its successor comes when the ask is carried out.
     """
 
@@ -63,8 +63,8 @@ class Scene:
     resident: float | None = None
     takes_s: int = 2
     drains_first: bool = False
-    per_s: float = 10.0  # requests that each worker answers
-    asked_for_s: Callable[[float], float] = lambda _: 0.0  # age in seconds -> for how long the longest is under way
+    per_s: float = 10.0
+    in_flight_s: Callable[[float], Sequence[float]] = lambda _: ()  # age in seconds -> for how long requests are there
     answer: tuple[int, str] | None = (0, "")  # None: nobody answers
     now: float = 1000.0
     born: dict[int, float] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class Scene:
         self.born = dict.fromkeys(range(1, self.workers + 1), self.now - self.old_s)
         limit = None if self.limit is None else self.limit * MIB
         self.watch = Watch(limit, self.ready, self, self.ask, self.warn, lambda: self.now)
-        self.watch.asked_for_s = lambda pid: self.asked_for_s(self.now - self.born.get(pid, self.now))
+        self.watch.in_flight_s = lambda pid: self.in_flight_s(self.now - self.born.get(pid, self.now))
         self.yielding = Yielding(
             self.ask, lambda: self.wanted, lambda: self.given_up, self.watch.largest, lambda: self.now
         )

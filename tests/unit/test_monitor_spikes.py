@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from support.memory_scene import MIB, Scene, Size, always
+from support.memory_scene import MIB, Scene, Size, always, leaks
 
 GROUP = 1024  # MiB
 OWN = 100
@@ -57,16 +57,30 @@ def test_a_model_that_is_loaded_late(
     """Nobody is recycled for it, whether or not others are answered meanwhile: the next one would load it again."""
     size = most / workers
 
-    def asked_for_s(age_s: float) -> float:
-        return age_s - at_s if at_s < age_s < at_s + size / per_s else 0.0
+    def in_flight_s(age_s: float) -> list[float]:
+        return [age_s, *([age_s - at_s] if at_s < age_s < at_s + size / per_s else [])]
 
     scene = Scene(lambda _: loads(at_s, per_s, size), workers=workers, limit=None, drains_first=True)
     scene.per_s = 10.0 if with_others else 0.0
-    scene.asked_for_s = asked_for_s if with_others else (lambda _: 0.0)
+    scene.in_flight_s = in_flight_s if with_others else (lambda _: ())
     scene.run_in_group(GROUP, 0, 300)
 
     assert [] == scene.asked
     assert most > 600 or [] == scene.resized  # above three quarters of the limit there may be one less meanwhile
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("per_s", [2.0, 5.0, 10.0, 25.0])
+@pytest.mark.parametrize(
+    "in_flight", [[3600.0], [0.1, 0.6], [0.5, 1.5, 2.5], []], ids=["stream", "quick", "slow", "none"]
+)
+def test_a_leak_beside_other_requests(workers: int, per_s: float, in_flight: list[float]) -> None:
+    """Streams that are open for hours, and slow requests, are not what a worker loads for: its leak is kept up with."""
+    scene = Scene(lambda _: leaks(per_s), workers=workers, limit=None, drains_first=True)
+    scene.in_flight_s = lambda age_s: [min(one, age_s + 60) for one in in_flight]
+    scene.run_in_group(GROUP, 60, 600)
+
+    assert scene.most_needed < GROUP * MIB
 
 
 class Costly(Scene):

@@ -215,11 +215,11 @@ def test_a_leak_in_a_group() -> None:
 def test_what_is_held_against_what_it_was() -> None:
     """What a fork shares is in the cheap figure at the start, too: 4 MiB more of 262 are no leak, 60 more are."""
     worker = Watched(Ready(1, 2, 0.0), born_bytes=12 * MIB, born_cheap_bytes=262 * MIB)
-    for mib in (262, 263, 264, 265, 265, 266):
-        worker.seen(mib * MIB)
+    for requests, mib in enumerate((262, 263, 264, 265, 265, 266)):
+        worker.seen(mib * MIB, requests, 14.0)
     is_leak = worker.leaks(14.0)
-    for mib in (310, 315, 322):
-        worker.seen(mib * MIB)
+    for requests, mib in enumerate((310, 315, 322), 6):
+        worker.seen(mib * MIB, requests, 14.0)
 
     assert (False, True) == (is_leak, worker.leaks(14.0))
 
