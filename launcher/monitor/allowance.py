@@ -16,6 +16,7 @@ from typing import Protocol
 from launcher.limits.footprint import Footprint
 from launcher.monitor.watched import LOOKS
 
+LASTS_LOOKS = 9  # in a row: a garbage collection, or a few large answers, are over by then
 _AT_ONCE_S = 0.05  # spent on walking pages before the next answer is due
 _WALKED_S = 10.0  # as long as a walk holds, but for what has come since; requests un-share pages meanwhile
 
@@ -40,8 +41,8 @@ class Excess:
 
     @property
     def is_due(self) -> bool:
-        """Whether something is to be done now: a garbage collection, or a large answer, is over by then."""
-        return self.looks > 0 and self.looks % LOOKS == 0
+        """Whether something is to be done now. Nobody is killed for it, so that what comes and goes is let be."""
+        return self.looks >= LASTS_LOOKS and self.looks % LOOKS == 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ _LEAST_LEFT = 0.03
 class Marks:
     """Of a limit, in bytes.
 
-    again: below it what was pressed is not any more, and with one worker more it has to be below it.
+    again: below it what was pressed is not any more, and with one worker more it has to be below it, too.
     pressed: above it at `LOOKS` looks, or `urgent` at one, something is done.
     """
 
@@ -30,8 +30,9 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """How much is needed of what may be, in bytes; up to `again_bytes` a worker may be taken back."""
+    """How much is needed of what `source` allows, in bytes; up to `again_bytes` a worker may be taken back."""
 
+    source: str
     needed_bytes: int
     limit_bytes: int
     again_bytes: int
@@ -43,7 +44,8 @@ def marks_of(limit_bytes: int, used_bytes: int = 0) -> Marks:
     used_bytes: may be in use for good, as somebody has said; of that the pool's size was made.
     """
     left = _left(limit_bytes, used_bytes)
-    return Marks(limit_bytes - left * 3 // 2, limit_bytes - left, limit_bytes - left // 2)
+    pressed = limit_bytes - left
+    return Marks(max(pressed - left // 2, min(used_bytes, pressed)), pressed, pressed + left // 2)
 
 
 def scarcity(room: Room, used_bytes: int = 0) -> float:

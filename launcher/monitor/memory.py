@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from launcher.limits.room import Room, RoomReader
+from launcher.limits.usage import UsageReader
 from launcher.monitor.allowance import Allowance
 from launcher.monitor.limits import LimitsWatch
 from launcher.monitor.marks import scarcity
@@ -39,6 +40,7 @@ class MemoryWatch:
         warn: Callable[..., None],
     ) -> None:
         """Watch the pool that `plan` and `view` are about, and ask it by `control`. limits: knows the budget of now."""
+        self._usage = UsageReader()
         parent, self._limits, clock = int(plan["parent"]), limits, view.clock
         ready, sizes = ready_workers(view.board, parent), ProcessSizes(processes)
         self._watch = Watch(plan.get("worker_memory_limit_bytes"), ready, sizes, control.ask, warn, clock)
@@ -49,7 +51,7 @@ class MemoryWatch:
         self._pressure.stalls = lambda: limits.stalls
         pids, shares = processes_of(view.board, parent, os.getpid()), bool(plan.get("preload"))
         allowance = Allowance(lambda: limits.allowed_bytes, pids, sizes, clock, shares=shares)
-        self._pressure.allowance = allowance.look
+        self._pressure.allowance = lambda room: allowance.look(self._shmem_bytes(room))
         self._sharing = Sharing(ready, sizes, control.ask, warn, clock) if shares else None
         if self._sharing is not None:
             self._pressure.unshared = self._sharing.look
@@ -62,6 +64,13 @@ class MemoryWatch:
     def facts(self) -> dict[str, Any]:
         """Return what `status` shows of it."""
         return {**self._pressure.facts(), **(self._sharing.facts() if self._sharing is not None else {})}
+
+    def _shmem_bytes(self, room: Room | None) -> int:
+        """Return what lies in shared memory of our own group; where it has no limit that is everybody's."""
+        if self._limits.allowed_bytes is None or room is None or not room.is_limited:
+            return 0
+        usage = self._usage()
+        return 0 if usage is None else usage.shmem_bytes
 
     def _left(self, room: Room) -> float:
         return scarcity(room, self._limits.budget_bytes or 0)

@@ -20,7 +20,7 @@ from launcher.monitor.marks import Level, Marks, marks_of
 from launcher.monitor.pace import Pace
 from launcher.monitor.stalled import Stalled
 from launcher.monitor.watched import LOOKS, Relief
-from launcher.monitor.yielding import LATE_S, Yielded, Yielding
+from launcher.monitor.yielding import CALM_LATE_S, LATE_S, Yielded, Yielding
 from launcher.units import human_bytes
 
 KILL_S = 3.0  # to the limit: a worker that is asked to leave needs a second or two for it
@@ -45,8 +45,8 @@ class Pressure:
     """Says so, has the largest worker recycled, or the pool made smaller. `look` is to be called about once a second.
 
     room, excess: what was found last. unshared: as `Sharing.look`; what one worker has lost the next one may lose at
-    once: that is foreseen. allowance: as `Allowance.look`, of the shared memory of the group. stalls: what was read of
-    them last. budget_bytes: what may be in use for good; 0: nothing is known of that.
+    once: that is foreseen. allowance: as `Allowance.look`, in that room. stalls: what was read of them last.
+    budget_bytes: what may be in use for good; 0: nothing is known of that.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class Pressure:
         self.room: Room | None = None
         self.excess: Excess | None = None
         self.unshared: Callable[[int | None], int | None] = lambda _: None
-        self.allowance: Callable[[int], Excess | None] = lambda _: None
+        self.allowance: Callable[[Room | None], Excess | None] = lambda _: None
         self.stalls: Callable[[], Stalls | None] = lambda: None
         self.budget_bytes: Callable[[], int] = lambda: 0
         self._pace, self._stalled = Pace(), Stalled()
-        self._looks = self._foreseen = 0
+        self._looks = self._foreseen = self._blind = 0
         self._is_urgent = False
         self._said_at: dict[str, float] = {}
         self._source = ""
@@ -75,20 +75,20 @@ class Pressure:
         """Read, and do what can be done now."""
         room = self.room = self._read()
         coming = self.unshared(None if room is None else room.usage.anon_bytes)
-        excess = self.excess = self.allowance(room.usage.shmem_bytes if room is not None and room.is_limited else 0)
+        excess = self.excess = self.allowance(room)
         stalls = self.stalls()
         stalled = self._stalled.look(stalls, self._clock())
         is_known = room is not None and bool(room.limit_bytes)
         if room is None or not is_known:
             self._forget()
-        elif self._look_at_group(room, coming):
+        elif self._look_at_group(room, coming) and room.is_limited:
             return
         if excess is not None and excess.is_due:
             self._act_on_excess(excess)
         elif stalls is not None and stalled and room is not None and room.is_limited and not self._watch.boots:
             self._act_on_stalls(stalls, stalled)
-        elif room is not None and is_known and not self._looks:
-            self._take_back(room, coming or 0)
+        elif not self._looks and not self._pace.is_hasty:
+            self._take_back(room if is_known else None, coming or 0)
 
     def facts(self) -> dict[str, Any]:
         """Return what `status` shows of it."""
@@ -103,10 +103,13 @@ class Pressure:
         self._pace.forget()
         self._looks = 0
         self._is_urgent = False
-        self._yielding.blind()
+        self._blind += 1
+        if self._source and self._blind >= LOOKS:
+            self._yielding.blind()
 
     def _look_at_group(self, room: Room, coming: int | None) -> bool:
         """Do what the group needs; tell whether it needs anything."""
+        self._blind = 0
         if (source := room.limit_source) != self._source:  # another group has least left now: that is no growth
             self._pace.forget()
             self._source = source
@@ -136,7 +139,7 @@ class Pressure:
         self._foreseen = LOOKS if coming_bytes else max(0, self._foreseen - 1)
         then = room.usage.needed_bytes + coming_bytes
         if coming_bytes and then > marks.urgent and room.is_limited:
-            self._yielding.shrink(_foreseen(room, coming_bytes), then - marks.pressed)
+            self._yielding.shrink(_foreseen(room, coming_bytes), then - marks.pressed, late_s=LATE_S)
         return bool(self._foreseen) and then <= marks.urgent
 
     def _act(self, room: Room, *, is_bounded: bool, is_short: bool) -> Yielded:
@@ -155,7 +158,8 @@ class Pressure:
         return Yielded(relief.because) if is_needless or not room.is_limited else self._shrink(_short(room), relief)
 
     def _shrink(self, short: str, relief: Relief) -> Yielded:
-        yielded = self._yielding.shrink(f"{short}: {relief.because}")
+        late_s = LATE_S if self._is_urgent or self._pace.is_hasty else CALM_LATE_S
+        yielded = self._yielding.shrink(f"{short}: {relief.because}", late_s=late_s)
         return Yielded(f"{relief.because}; {yielded.because}", is_last=yielded.is_last)
 
     def _act_on_excess(self, excess: Excess) -> None:
@@ -175,20 +179,23 @@ class Pressure:
     def _relieve_calmly(self, short: str) -> str:
         """Do something, and return why and what; nobody is killed for it, so that a recycle may take its time."""
         relief = self._watch.relieve(math.inf, is_short=True)
-        is_enough = relief.is_enough and relief.for_s <= LATE_S
+        is_enough = relief.is_enough and relief.for_s <= CALM_LATE_S
         return f"{short}: {relief.because if is_enough else self._shrink(short, relief).because}"
 
-    def _take_back(self, room: Room, coming_bytes: int) -> None:
-        marks = marks_of(room.limit_bytes, self.budget_bytes())
-        levels = [Level(room.usage.needed_bytes + coming_bytes, room.limit_bytes, marks.again)]
-        if (excess := self.excess) is not None:
-            if excess.looks or excess.used_bytes is None:
-                self._yielding.blind()
-                return
+    def _take_back(self, room: Room | None, coming_bytes: int) -> None:
+        """Let one be taken back where there is room for it; what is not known at the moment is no level."""
+        levels, excess = [], self.excess
+        if room is not None:
+            marks = marks_of(room.limit_bytes, self.budget_bytes())
+            needed = room.usage.needed_bytes + coming_bytes
+            levels.append(Level(room.limit_source, needed, room.limit_bytes, marks.again))
+        if excess is not None and excess.used_bytes is not None:
             if excess.used_bytes < excess.budget_bytes * _WELL_BELOW:
                 self._is_over("launcher.budget_exceeded")
-            levels.append(Level(excess.used_bytes + coming_bytes, excess.budget_bytes, excess.budget_bytes))
-        self._yielding.look(levels)
+            used = excess.used_bytes + coming_bytes
+            levels.append(Level("--memory", used, excess.budget_bytes, excess.budget_bytes))
+        if levels and (room is not None or not self._source):
+            self._yielding.look(levels)
 
     def _say(self, room: Room, done: Yielded) -> None:
         """Say it once, until there was room again, and once an hour."""

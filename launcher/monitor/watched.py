@@ -74,6 +74,7 @@ class Watched:
     above: looks in a row at which it was above the limit. last: what it had at most at the last looks. rises: whether
     it had more than at the look before. answered: how many requests it had answered by then.
     loads: whether it loaded something at the last looks. flat_at: when it was last seen not growing.
+    streams: it had requests, or WebSockets, that were open before it grew.
     not_before: a minute after one was recycled in whose place it is.
     is_successor: it has come for one that was recycled. replaced_bytes: what that one had, if it did not grow.
     has_gained: between the last two walks. has_reached: it was above the limit for long once.
@@ -92,6 +93,7 @@ class Watched:
     answered: deque[int] = field(default_factory=lambda: deque(maxlen=LOOKS))
     loads: deque[bool] = field(default_factory=lambda: deque(maxlen=LOOKS))
     flat_at: float = float("-inf")
+    streams: bool = False
     not_before: float = float("-inf")
     is_successor: bool = False
     replaced_bytes: int | None = None
@@ -112,8 +114,12 @@ class Watched:
             self.flat_at = now
 
     def asked(self, ages_s: Iterable[float], now: float) -> None:
-        """Take note of the requests under way: one that came when it began to grow is what it grows for."""
-        grows_s = now - self.flat_at
+        """Take note of the requests under way: one that came when it began to grow is what it grows for.
+
+        One that was there before is a stream, which is answered all the time.
+        """
+        ages_s, grows_s = list(ages_s), now - self.flat_at
+        self.streams = any(age_s > grows_s + _BEFORE_S for age_s in ages_s)
         least = max(_LOADS_S, grows_s - _APART_S * 2)
         is_one = any(least <= age_s <= grows_s + _BEFORE_S for age_s in ages_s)
         self.loads.append(self.rises[-1] and is_one and grows_s <= LOADING_S)
@@ -123,7 +129,7 @@ class Watched:
 
         What has grown for long does so whatever it answers.
         """
-        answers = len(self.answered) == LOOKS and self.answered[-1] > self.answered[0]
+        answers = self.streams or (len(self.answered) == LOOKS and self.answered[-1] > self.answered[0])
         return now - self.flat_at > LOADING_S or (answers and not any(self.loads))
 
     def must_be_walked(self, cheap_bytes: int, limit_bytes: int, now: float) -> bool:

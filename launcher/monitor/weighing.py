@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from launcher.limits.footprint import Footprint, read_footprint
@@ -51,11 +52,11 @@ def ready_workers(board: Board, arbiter_pid: int) -> Callable[[], list[Ready]]:
 
 
 def in_flight_s(board: Board) -> Callable[[int], list[float]]:
-    """Return what tells for how many seconds each request of a worker has been under way, but for WebSockets."""
+    """Return what tells for how many seconds each request of a worker has been under way; WebSockets always were."""
 
     def ages(pid: int) -> list[float]:
         slots = [slot for slot in map(board.slot, range(min(board.used, SLOTS))) if slot.pid == pid]
-        return [one.age_s for slot in slots for one in slot.read().in_flight if one.method != "WS"]
+        return [math.inf if one.method == "WS" else one.age_s for slot in slots for one in slot.read().in_flight]
 
     return ages
 

@@ -22,7 +22,9 @@ from launcher.units import human_bytes, human_seconds
 PATIENCE_S = 60.0  # there has to be room for it for so long
 HOLDS_S = 600.0  # a growth that is followed by a shrink within it was too much
 LONGEST_S = 3600.0
-LATE_S = 30.0  # for a worker that is to leave and does not: the next one may be asked
+# For a worker that is to leave and does not, since its requests keep it: the next one may be asked.
+LATE_S = 30.0  # where the kernel is about to kill
+CALM_LATE_S = 300.0
 _NEW_S = 1.0  # a look later: by then the memory of what has ended is out of what is read
 _GROWTH_BYTES = 16 << 20  # the least allowance in the sum; who is there has had its traffic
 
@@ -56,16 +58,17 @@ class Yielding:
         self._not_before = self._shrunk_at = self._grown_at = -math.inf
         self._fits_since = math.inf
         self._wait_s = PATIENCE_S
-        self._limit_bytes = 0
+        self._limits: dict[str, int] = {}
 
-    def shrink(self, because: str, too_much_bytes: int = 0) -> Yielded:
+    def shrink(self, because: str, too_much_bytes: int = 0, *, late_s: float = CALM_LATE_S) -> Yielded:
         """Do without one, the largest first; return what is begun, or else why nothing is.
 
         too_much_bytes: without several at once, if it takes so many as large as the largest to hold that much.
+        late_s: for so long the one that was asked to leave may be there.
         """
         now, wanted = self._clock(), self._wanted()
         self._fits_since = math.inf
-        if self._asked == "shrink" and now - self._asked_at < LATE_S:
+        if self._asked == "shrink" and now - self._asked_at < late_s:
             return Yielded("the pool is becoming smaller")
         if wanted <= 1:
             return Yielded("one worker is left", is_last=True) if wanted else Yielded("there is no pool yet")
@@ -90,9 +93,9 @@ class Yielding:
         levels: of all that it would have to fit into, what the present workers will come to need included.
         """
         now = self._clock()
-        if (limit := sum(level.limit_bytes for level in levels)) > self._limit_bytes:
+        if any(level.limit_bytes > self._limits.get(level.source, level.limit_bytes) for level in levels):
             self._wait_s = PATIENCE_S  # what was too much then need not be now
-        self._limit_bytes = limit
+        self._limits |= {level.source: level.limit_bytes for level in levels}
         if self._asked or not self.given_up():
             return
         one = self._size_of_one()

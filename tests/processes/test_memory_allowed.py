@@ -16,22 +16,23 @@ if TYPE_CHECKING:
 pytestmark = linux_only
 
 MIB = 1 << 20
+SMALL = 200  # two small workers have some 80 MiB
 FOR_TWO = 300  # three small workers have some 80 MiB, and what they hold
 HELD = "KEPT.append(b'x' * (100 << 20))"  # by each worker, from its start on
 
 
 def test_a_leak(launch: Launch, project: MakeProject) -> None:
     """Workers that leak are recycled when the pool has more than it may have, and no request fails."""
-    steered = ready_steered(launch, project({"main.py": LEAKING}), "uvicorn", "--memory", f"{FOR_TWO}MiB")
+    steered = ready_steered(launch, project({"main.py": LEAKING}), "uvicorn", "--memory", f"{SMALL}MiB")
     pool = steered.pool
-    with clients(pool, pause_s=0.15) as got:
+    with clients(pool, pause_s=0.2) as got:
         pool.seen("worker_recycled", because="memory")
         after = got.answers
         pool.until(lambda: got.answers > after, "an answer of who has come")
     (said,) = pool.named("budget_exceeded")
 
     assert [] == got.failures
-    assert said["used_bytes"] > said["budget_bytes"] == FOR_TWO * MIB
+    assert said["used_bytes"] > said["budget_bytes"] == SMALL * MIB
     assert "is recycled" in said["because"]
     assert ([], []) == (pool.named("pool_shrunk"), pool.named("worker_died"))
     assert 0 == pool.end()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from launcher.limits.footprint import Footprint, Parts
-from launcher.monitor.allowance import Allowance, Excess
+from launcher.monitor.allowance import LASTS_LOOKS, Allowance, Excess
 from launcher.monitor.watched import LOOKS
 
 BUDGET = 1000
@@ -68,19 +68,21 @@ def test_less_than_is_allowed() -> None:
 
 
 def test_more_than_is_allowed() -> None:
-    """It is due at the third look, and each third one after it; shared memory counts."""
+    """It is due at the ninth look, and each third one after it; shared memory counts."""
     scene = Scene({1: 500, 2: 400}, shmem=200)
-    found = [scene.look() for _ in range(2 * LOOKS)]
+    found = [scene.look() for _ in range(LASTS_LOOKS + 2 * LOOKS)]
 
-    assert [Excess(1100, BUDGET, looks) for looks in range(1, 2 * LOOKS + 1)] == found
-    assert [False, False, True] * 2 == [one is not None and one.is_due for one in found]
+    assert [Excess(1100, BUDGET, looks + 1) for looks in range(LASTS_LOOKS + 2 * LOOKS)] == found
+    assert [LASTS_LOOKS, LASTS_LOOKS + LOOKS, LASTS_LOOKS + 2 * LOOKS] == [
+        looks + 1 for looks, one in enumerate(found) if one is not None and one.is_due
+    ]
 
 
 def test_a_moment_is_none() -> None:
-    """Two looks above it and one below are never due."""
+    """Eight looks above it and one below are never due."""
     scene = Scene({1: 500})
     found = []
-    for shmem in (600, 600, 0) * 5:
+    for shmem in (*[600] * (LASTS_LOOKS - 1), 0) * 5:
         scene.shmem = shmem
         found.append(scene.look())
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from launcher.limits.stalls import Stalls
-from launcher.monitor.allowance import Excess
+from launcher.monitor.allowance import LASTS_LOOKS, Excess
 from launcher.monitor.pressure import Pressure
 from launcher.monitor.watched import LOOKS, Relief
 from launcher.monitor.yielding import PATIENCE_S, Yielding
@@ -209,7 +209,7 @@ def test_more_than_is_allowed() -> None:
     """It is said with both numbers once, and there is one less each time that it is due, but for the last."""
     scene = Scene(relief=USELESS, wanted=3)
     scene.pressure.allowance = lambda _: Excess(700 * MIB, 500 * MIB, int(scene.now))
-    scene.run(*[500] * 4 * LOOKS)
+    scene.run(*[500] * (LASTS_LOOKS + 3 * LOOKS))
     (said,) = scene.said
 
     assert (["shrink"] * 2, 1) == (scene.asked, scene.wanted)
@@ -224,7 +224,7 @@ def test_more_than_is_allowed_of_a_machine() -> None:
     """That is the pool's own: it has one less there, too, and where nothing tells what the machine has."""
     scene = Scene(is_limited=False, relief=USELESS)
     scene.pressure.allowance = lambda _: Excess(700, 500, int(scene.now))
-    scene.run(*[500] * LOOKS)
+    scene.run(*[500] * LASTS_LOOKS)
 
     assert ["shrink"] * 2 == scene.run(*[None] * LOOKS).asked
 
@@ -235,7 +235,7 @@ def test_a_worker_is_recycled_for_the_budget_first() -> None:
     scene.pressure.allowance = lambda _: Excess(700, 500, int(scene.now))
     scene.run(*[500] * 10)
     early = scene.asked[:]
-    scene.relief = Relief("a worker is being recycled", is_enough=True, for_s=31.0)
+    scene.relief = Relief("a worker is being recycled", is_enough=True, for_s=301.0)
 
     assert ([], ["shrink"]) == (early, scene.run(*[500] * 3).asked)
 
@@ -251,14 +251,32 @@ def test_it_is_taken_back_within_the_budget_only() -> None:
     assert ([], ["grow_back"]) == (before, scene.run(500, 500).asked)
 
 
-@pytest.mark.parametrize("used", [None, 600], ids=["not known", "too much"])
-def test_nobody_is_taken_back_into_a_budget_without_room(used: int | None) -> None:
-    """What is not known is no room."""
+@pytest.mark.parametrize(("used", "asked"), [(None, 1), (600, 0), (499, 0)], ids=["unknown", "too much", "enough"])
+def test_nobody_is_taken_back_into_a_budget_without_room(used: int | None, asked: int) -> None:
+    """Where it cannot be known what the pool has the limit is what counts."""
     scene = Scene(limit=1 << 30, wanted=3)
     scene.wanted = 2
-    scene.pressure.allowance = lambda _: Excess(used, 500, 0 if used is None else 1)
+    scene.pressure.allowance = lambda _: Excess(used, 500, int(used == 600))
 
-    assert [] == scene.run(*[500] * 300).asked
+    assert asked == len(scene.run(*[500] * 100).asked)
+
+
+def test_taken_back_where_nothing_tells_what_the_machine_has() -> None:
+    """The budget is all that there is; a reading that fails now and then is none that says no."""
+    blind, now_and_then = Scene(wanted=3), Scene(limit=1 << 30, wanted=3)
+    blind.wanted = now_and_then.wanted = 2
+    blind.pressure.allowance = lambda _: Excess(500, 1 << 30)
+
+    assert ["grow_back"] == blind.run(*[None] * 80).asked
+    assert ["grow_back"] == now_and_then.run(*[500, 500, None] * 30).asked
+
+
+def test_a_machine_that_others_press() -> None:
+    """Its looks and those of the budget fall together: one less for the budget all the same."""
+    scene = Scene(is_limited=False, relief=USELESS)
+    scene.pressure.allowance = lambda _: Excess(700, 500, int(scene.now))
+
+    assert ["shrink"] == scene.run(*[990] * LASTS_LOOKS).asked
 
 
 def test_a_group_that_stands_still() -> None:

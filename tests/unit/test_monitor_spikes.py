@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -72,12 +73,14 @@ def test_a_model_that_is_loaded_late(
 @pytest.mark.parametrize("workers", [1, 2, 4])
 @pytest.mark.parametrize("per_s", [2.0, 5.0, 10.0, 25.0])
 @pytest.mark.parametrize(
-    "in_flight", [[3600.0], [0.1, 0.6], [0.5, 1.5, 2.5], []], ids=["stream", "quick", "slow", "none"]
+    ("in_flight", "answered"),
+    [([3600.0], 10), ([0.1, 0.6], 10), ([0.5, 1.5, 2.5], 10), ([], 10), ([math.inf], 0)],
+    ids=["stream", "quick", "slow", "none", "WebSocket"],
 )
-def test_a_leak_beside_other_requests(workers: int, per_s: float, in_flight: list[float]) -> None:
+def test_a_leak_beside_other_requests(workers: int, per_s: float, in_flight: list[float], answered: float) -> None:
     """Streams that are open for hours, and slow requests, are not what a worker loads for: its leak is kept up with."""
     scene = Scene(lambda _: leaks(per_s), workers=workers, limit=None, drains_first=True)
-    scene.in_flight_s = lambda age_s: [min(one, age_s + 60) for one in in_flight]
+    scene.in_flight_s, scene.per_s = lambda _: in_flight, answered
     scene.run_in_group(GROUP, 60, 600)
 
     assert scene.most_needed < GROUP * MIB

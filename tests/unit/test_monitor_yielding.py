@@ -192,7 +192,7 @@ def test_who_was_given_up_is_the_pools_to_know(given_up: int, asks: int) -> None
     yielding, asked, now = asked_of([0] * 20, given_up)
     for _ in range(int(HOLDS_S) + 10):
         now[0] += 1
-        yielding.look([Level(10, 1 << 30, 1 << 29)])
+        yielding.look([Level("a test", 10, 1 << 30, 1 << 29)])
 
     assert ["grow_back"] * asks == [one["ask"] for one in asked]
 

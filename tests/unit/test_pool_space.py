@@ -172,6 +172,22 @@ def test_scaling_up_stays_inside_the_budget(scene: Any) -> None:
     assert [facts["wanted"] for facts in played.named("scale_refused")] == [5]
 
 
+@pytest.mark.parametrize(("budget", "code"), [(holding(4) + ONE + 60 * MIB, 0), (holding(4) - MIB, 12)])
+def test_what_was_allowed_of_a_machine(scene: Any, budget: int, code: int) -> None:
+    """A machine with much left, and a size that the pool may have of it: no more than that, as its own counts."""
+    played = scene(2, 64 << 30, budget)
+    machine = Supply(64 << 30, "MemTotal", False, 8, "a test", True, "host")  # noqa: FBT003 - as it is written
+    played.play.pool.space.supply = lambda: machine
+    played.play.pool.scale(4, played.answer)
+    played.play.run(10)
+    ((answered, because),) = played.answers
+
+    assert code == answered
+    assert not code or because.startswith(
+        "2 more workers would take 250 MiB, and 139 MiB of 439 MiB (--memory) are left"
+    )
+
+
 def test_a_worker_is_given_up_and_taken_back(scene: Any) -> None:
     """The one that was named goes; it is taken back once and not twice. How many are missing is on the board."""
     played = scene(3, holding(3))

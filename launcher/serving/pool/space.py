@@ -6,6 +6,7 @@ twice; whoever scales up adds for good. What is left is read at that moment: the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -59,7 +60,20 @@ class Space:
         coming = sum(max(0, one - self._own(member)) for member in pool.members.booting)
         going = sum(self._own(member) for member in pool.members if member.intent is not None)
         what = f"{more} more worker{'s' if more > 1 else ''}"
-        return self._lacking(what, more * one, reserve=self._reserve(), soon=coming - going)
+        return self._lacking(what, more * one, reserve=self._reserve(), soon=coming - going) or self._lacking_of_budget(
+            pool, what, more * one + coming - going
+        )
+
+    def _lacking_of_budget(self, pool: Pool, what: str, size: int) -> str:
+        """Return it where a machine is the limit, of which others have their part: what the pool itself has counts."""
+        if self.memory is None or self.supply is None or (supply := self.supply()).memory_is_limited:
+            return ""
+        budget = usable_bytes(Demand(memory=self.memory), supply)
+        held = sum(self.own_bytes(pid) or 0 for pid in (os.getpid(), *(member.pid for member in pool.members)))
+        if (left := budget - held) >= size:
+            return ""
+        of = f"of {human_bytes(budget)} (--memory) are left"
+        return f"{what} would take {human_bytes(size)}, and {human_bytes(max(0, left))} {of}"
 
     def _own(self, member: Member) -> int:
         return self.own_bytes(member.pid) or 0
