@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 # The limits, of ratios. The first is "not later": less than a twentieth is not told from nothing (bench_start: the same
 # script against itself is 0.96 to 1.07).
 FIRST, ALL_REMEMBERED, ALL_COLD = 1.05, 1.3, 2.2
+# Of six where one goes first; under uvicorn with the supervisor that one worker has not, 30 to 40 ms of 600.
+FIRST_OF_ALL = 1.1
 SERVERS = ("gunicorn", "uvicorn")
 READY = b'"launcher.worker_ready"'
 HEADER = "| case | pool | control | result | quartiles of the rounds | limit |\n|---|---:|---:|---:|---|---|"
@@ -148,8 +150,8 @@ def figures(server: str, workers: int, rounds: Sequence[dict[str, Start]]) -> It
 
     first, everyone = (lambda start: start.first_ms), (lambda start: start.all_ms)
     yield compared("first 200, cold", "cold", first, "one", FIRST)
-    yield compared("first 200, remembered", "remembered", first, "one", None)
-    yield compared("first 200, remembered, against all", "remembered", first, "all", None)
+    yield compared("first 200, remembered", "remembered", first, "one", FIRST_OF_ALL)
+    yield compared("first 200, remembered, against cold", "remembered", first, "cold", FIRST)
     yield compared(f"all {workers}, remembered", "remembered", everyone, "all", ALL_REMEMBERED)
     yield compared(f"all {workers}, cold", "cold", everyone, "all", ALL_COLD)
 

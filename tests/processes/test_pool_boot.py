@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from support.pool import APP, SERVERS, both_servers, each_bare, start_bare, start_pool
+from support.pool import APP, SERVERS, both_servers, each_bare, linux_only, start_bare, start_pool
 
 if TYPE_CHECKING:
     from support.projects import MakeProject
@@ -65,6 +66,20 @@ def test_never_ready_is_3_and_said_once(launch: Launch, project: MakeProject, se
     assert 1 == pool.launched.stderr.count(WORD), pool.launched
     assert len(pool.named("worker_started")) <= 8
     assert len(pool.launched.stderr.splitlines()) <= MOST_LINES
+
+
+@linux_only
+@both_servers
+def test_few_go_first_where_cpus_are_few(launch: Launch, project: MakeProject, server: str) -> None:
+    """Of three that may use one CPU the first one serves before the others are started."""
+    one_cpu = ("taskset", "-c", str(min(os.sched_getaffinity(0))))
+    pool = start_pool(launch, project({"main.py": APP}), server, workers=3, before=one_cpu)
+    pool.ready(3)
+    names = [str(event.get("event")) for event in pool.launched.events]
+    order = [name for name in names if name in {"launcher.worker_started", "launcher.worker_ready"}]
+
+    assert ["started", "ready", "started", "started"] == [name.rpartition("_")[2] for name in order[:4]]
+    assert pool.end() == 0
 
 
 @both_servers

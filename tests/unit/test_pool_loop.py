@@ -33,6 +33,7 @@ class Turning:
         self.loop: Loop = make_loop(Crossed(notifier=notifier), Rules(workers=4), self.play, ())
         self.play.pool = self.loop.pool
         self.loop.pool.clock = lambda: self.play.now
+        self.loop.pool.wave.cpus = lambda: 4.0  # all start at once, wherever this runs
 
     def turn(self, seconds: float = 0.0) -> list[str]:
         """Let time pass, in turns; return the first line of each message that came."""

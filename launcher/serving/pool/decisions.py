@@ -6,7 +6,7 @@ loop calls `step` and sleeps for `pause_s`; nothing in here waits. What a server
 
 from __future__ import annotations
 
-import random
+import math
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -28,11 +28,11 @@ from launcher.serving.pool.space import Space
 from launcher.serving.pool.stopping import Stopping, kind_of
 from launcher.serving.pool.voice import Voice
 from launcher.serving.pool.wanted import Answer, Wanted, no_answer
+from launcher.serving.pool.wave import Wave
 from launcher.serving.rules import Rules
 from launcher.serving.workers.haste import Asked
 
 _BUSY_S, _IDLE_S = 0.05, 1.0  # between two turns of the loop
-_LIFETIME_JITTER = 0.1  # of the longest life: workers that started together are not replaced together
 
 
 class Pool:
@@ -65,6 +65,7 @@ class Pool:
         self.inquests = Inquests(self.obituaries, Killings(oom, lambda: self.members))
         self.pilot: Pilot | None = None
         self.space: Space | None = None
+        self.wave = Wave(lambda: math.inf)
 
     @property
     def wanted(self) -> int:
@@ -171,8 +172,9 @@ class Pool:
         return "" if self.space is None else self.space.lacking_for_one(self)
 
     def may_start(self) -> bool:
-        """Tell whether a worker may be started now."""
-        return self.restarts.may_start(self.now, len(self.members.booting))
+        """Tell whether a worker may be started now. A start that hung is under way until it is reaped."""
+        under_way = [member for member in self.members if member.booting or member.intent is Intent.BOOT_HANG]
+        return self.restarts.may_start(self.now, len(under_way))
 
     def can_start(self) -> bool:
         """Tell whether workers can be started yet; what keeps them from it for good is said, and tried again later."""
@@ -224,15 +226,9 @@ class Pool:
             self.board.state = max(self.board.state, BoardState.SERVING)
             took = round(slot.stage_since - member.started, 3)
             self.voice.say("launcher.worker_ready", pid=member.pid, slot=slot.index, boot_s=took)
-        if member.ready and member.intent is None and (because := self._worn_out(member)):
+        longest_s = self.rules.max_worker_lifetime_s
+        if member.ready and member.intent is None and (because := member.worn_out(self.now, longest_s)):
             self.rolling.enqueue(member, Intent.RECYCLE, because, no_answer)
-
-    def _worn_out(self, member: Member) -> str:
-        longest = self.rules.max_worker_lifetime_s
-        if member.slot.retiring:
-            return "max-requests"
-        early = random.Random(member.number).uniform(0, _LIFETIME_JITTER)  # noqa: S311 - no secret; the same each time we look
-        return "max-worker-lifetime" if longest and self.now - member.started > longest * (1 - early) else ""
 
     def _check_hang(self, member: Member) -> None:
         if member.doomed is None and (found := self.hangs.hanging(member, self.now)):
@@ -259,10 +255,11 @@ class Pool:
         missing = self.wanted + self.rolling.surplus(self.members) - len(self.members.active)
         # A start that hung is a failure when it is reaped: until then its successor would start without the pause.
         dying = sum(member.intent is Intent.BOOT_HANG for member in self.members)
-        while missing > dying and self.may_overlap() and self.may_start() and self.can_start():
+        held, owed = self.wave.look(self, missing)
+        while missing > dying + held and self.may_overlap() and (owed > 0 or self.may_start()) and self.can_start():
             if self.start_worker() is None:
                 break
-            missing -= 1
+            missing, owed = missing - 1, owed - 1
         if missing < 0 and not self.members.booting and len(self.members.active) > self.wanted:
             self.size.let_go(self)
 

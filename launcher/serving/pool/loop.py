@@ -35,6 +35,7 @@ from launcher.serving.pool.looks import Readers
 from launcher.serving.pool.pilot import Pilot
 from launcher.serving.pool.space import Space
 from launcher.serving.pool.voice import Voice
+from launcher.serving.pool.wave import Wave
 from launcher.serving.rules import Rules
 
 _EXTEND_EVERY_S = 10.0  # systemd's patience with a start, until the first worker is ready
@@ -158,6 +159,7 @@ def make_loop(crossed: Crossed, rules: Rules, hands: Hands, certificates: Sequen
     voice = Voice(monitor.channel, incidents)
     pool = Pool(rules, monitor.board, hands, voice, oom)
     pool.space = Space(RoomReader(), _own_bytes, _supply, rules.memory, rules.may_overcommit)
+    pool.wave = Wave(lambda: _supply().cpus)
     if rules.growth is not None:
         pool.pilot = _pilot(rules.growth, pool, monitor)
     if oom.now.group:

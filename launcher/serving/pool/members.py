@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from launcher.scoreboard import Slot, SlotState, Stage
 from launcher.serving.evidence import Evidence
+
+_LIFETIME_JITTER = 0.1  # of the longest life: workers that started together are not replaced together
 
 
 class Intent(StrEnum):
@@ -52,6 +55,13 @@ class Member:
     def booting(self) -> bool:
         """Whether it has not been ready yet, and nothing else is wanted of it."""
         return not self.ready and self.intent is None
+
+    def worn_out(self, now: float, longest_s: float | None) -> str:
+        """Return why it has been there for long enough; empty: it has not. longest_s: of its life, if there is one."""
+        if self.slot.retiring:
+            return "max-requests"
+        early = random.Random(self.number).uniform(0, _LIFETIME_JITTER)  # noqa: S311 - no secret; the same each time we look
+        return "max-worker-lifetime" if longest_s and now - self.started > longest_s * (1 - early) else ""
 
 
 @dataclass(slots=True)
