@@ -40,6 +40,12 @@ import os, signal
 def dies_in_import(): os.kill(os.getpid(), signal.SIGSEGV)
 dies_in_import()
 {NEVER}"""
+PRELOADED = {
+    "code": ("import os; os._exit(int('7'))" + NEVER, "code 7"),
+    "no-failure": ("import os; os._exit(int('0'))" + NEVER, "code 0"),
+    "as-if-said": ("import os; os._exit(int('1'))" + NEVER, "code 1"),
+    "signal": (SEGFAULT, "signal SIGSEGV"),
+}
 BUSY = """
 import ctypes, time
 def burns_seconds():
@@ -80,6 +86,17 @@ def test_few_go_first_where_cpus_are_few(launch: Launch, project: MakeProject, s
 
     assert ["started", "ready", "started", "started"] == [name.rpartition("_")[2] for name in order[:4]]
     assert pool.end() == 0
+
+
+@linux_only
+@pytest.mark.parametrize(("source", "how"), PRELOADED.values(), ids=PRELOADED)
+def test_how_a_preloaded_import_has_ended(launch: Launch, project: MakeProject, source: str, how: str) -> None:
+    """One that leaves no exception is named by its code or signal, where others are shown."""
+    pool = start_pool(launch, project({"main.py": source}), "gunicorn", "--preload")
+
+    assert pool.launched.wait() == 3, pool.launched
+    (told, *_) = pool.named("worker_not_started")
+    assert told["because"].endswith(f": the process that did so ended with {how}")
 
 
 @both_servers

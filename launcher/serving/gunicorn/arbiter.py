@@ -118,7 +118,7 @@ class LauncherArbiter(PoolSignals, Arbiter):
         if pid == self.dirty_arbiter_pid:
             self.handle_dirty_arbiter_exit(pid, status)
             return
-        self.templates.ended(pid)
+        self.templates.ended(pid, status)
         self._refused.discard(pid)
         worker = self.WORKERS.pop(pid, None)
         member = self.loop.pool.members.find(pid)

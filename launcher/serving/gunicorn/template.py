@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from launcher.errors import LauncherError
 from launcher.scoreboard import Slot
 from launcher.serving.evidence import Evidence
-from launcher.serving.gunicorn.template_process import LONGEST, READY, REFUSED, live
+from launcher.serving.gunicorn.template_process import FAILED, LONGEST, READY, REFUSED, live
+from launcher.serving.pool.deaths import ending
 
 if TYPE_CHECKING:
     from launcher.serving.gunicorn.arbiter import LauncherArbiter
@@ -39,7 +40,7 @@ class Template:
     """One process that has the application, or is getting it.
 
     deadline: of the import; monotonic.
-    gone: whether it has been reaped; its pid may be anybody's.
+    gone: whether it has been reaped, with this wait status; its pid may be anybody's.
     """
 
     pid: int
@@ -48,7 +49,9 @@ class Template:
     deadline: float
     ready: bool = False
     gone: bool = False
+    status: int = 0
     _aborted: float | None = None  # when it was told to write its stacks and end
+    _lost: float | None = None  # since when it does not hold its end of the socket any more
 
     @classmethod
     def start(cls, arbiter: LauncherArbiter, startup_s: float) -> Template:
@@ -78,10 +81,18 @@ class Template:
             message = b""
         except OSError:
             message = b""
+        if not (message or self.gone or self._has_had_time()):
+            return False
         if message != READY or self.gone or self._aborted is not None:
             raise self._failed("the application could not be imported" if self._aborted is None else _TOO_LONG)
         self.ready = True
         return True
+
+    def _has_had_time(self) -> bool:
+        """Tell whether it lost its socket long ago: one that has ended is reaped in a moment, and how is known then."""
+        now = time.monotonic()
+        self._lost = now if self._lost is None else self._lost
+        return now - self._lost >= _LAST_WORDS_S
 
     def fork(self, slot: Slot, evidence: Evidence, age: int) -> int:
         """Have a worker forked; return its pid.
@@ -141,6 +152,10 @@ class Template:
 
     def _failed(self, because: str) -> TemplateFailedError:
         detail = self.evidence.read()
+        has_said_why = bool(detail) and self.status == FAILED << 8
+        if self.gone and self._aborted is None and not has_said_why:
+            how = " ".join(str(word) for pair in ending(self.status).items() for word in pair)
+            because = f"{because}: the process that did so ended with {how}"
         self.end()
         return TemplateFailedError(because, detail=detail)
 

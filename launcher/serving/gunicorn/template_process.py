@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from launcher.serving.gunicorn.arbiter import LauncherArbiter
 
 READY = b"ready"
+FAILED = 1  # the code with which it ends after it has said why
 REFUSED = "!"  # what an answer that is no pid begins with
 LONGEST = 1024  # bytes of a message
 _LONGEST_REASON = 200  # characters, of four bytes at most
@@ -38,7 +39,7 @@ def live(arbiter: LauncherArbiter, theirs: socket.socket, requests: socket.socke
 
     A message is `SLOT NUMBER`, with the worker's evidence; its answer `NUMBER PID` or `NUMBER !REASON`.
     """
-    pid, code = os.getpid(), 1
+    pid, code = os.getpid(), FAILED
 
     def release() -> None:
         requests.close()  # were it kept, the arbiter would not see that the template has ended

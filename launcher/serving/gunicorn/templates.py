@@ -102,11 +102,14 @@ class Templates:
             self._current, self._before = self._before, self._end(self._current)
         self._switching = False
 
-    def ended(self, pid: int) -> None:
-        """Take note of a child that was reaped: its pid is nobody's, and the next worker begins with a new template."""
+    def ended(self, pid: int, status: int) -> None:
+        """Take note of a child that was reaped with this wait status.
+
+        Its pid is nobody's, and the next worker begins with a new template.
+        """
         for template in self._all():
             if template.pid == pid:
-                template.gone = True
+                template.gone, template.status = True, status
         self._current, self._before = self._without(self._current), self._without(self._before)
 
     def end(self) -> None:
