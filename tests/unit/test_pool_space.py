@@ -167,7 +167,7 @@ def test_scaling_up_stays_inside_the_budget(scene: Any) -> None:
 
     assert refused[0] == ExitCode.NO_WORKER_FITS
     assert refused[1].startswith("3 more workers would take 375 MiB, and 250 MiB of 1")
-    assert refused[1].endswith("there are still 2")
+    assert refused[1].endswith("the pool keeps 2")
     assert (kept, played.play.ready, played.answers) == (2, 4, [(0, "")])
     assert [facts["wanted"] for facts in played.named("scale_refused")] == [5]
 

@@ -79,7 +79,7 @@ class Wanted:
         is_more = wanted > self.number
         if is_more and pool.space is not None and (lacking := pool.space.lacking_for(pool, wanted)):
             pool.voice.warn("launcher.scale_refused", wanted=wanted, kept=self.number, because=lacking)
-            answer(ExitCode.NO_WORKER_FITS, f"{lacking}: there {'is' if self.number == 1 else 'are'} still {self.number}")
+            answer(ExitCode.NO_WORKER_FITS, f"{lacking}: the pool keeps {self.number}")
             return
         if pool.pilot is not None:
             pool.pilot.dismiss()
