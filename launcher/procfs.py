@@ -52,6 +52,15 @@ def reaped(pid: int, proc: Path = PROC) -> int | None:
         return None
 
 
+def cpu_s(pid: int, proc: Path = PROC) -> float | None:
+    """Return for how many seconds it has had a CPU; None: nobody knows."""
+    try:
+        fields = _fields(pid, proc)
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def _fields(pid: int, proc: Path) -> list[str]:
     """Return /proc/PID/stat from the third field, the state, on: the name before may hold anything (proc(5))."""
     return (proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()

@@ -116,7 +116,8 @@ class Watch:
 
     def _relieve_by(self, worker: Watched, now: float, *, is_hasty: bool) -> Relief:
         """Recycle it; where it is not known to leak, one a minute: it may need that much now and then."""
-        if worker.grows and worker.has_gained and (is_hasty or self._leaks(now)) and self._is_to_blame(worker, now):
+        grows = worker.grows and worker.has_gained
+        if (worker.leaks(now) or (grows and (is_hasty or self._leaks(now)))) and self._is_to_blame(worker, now):
             return self._relieve(worker, now)
         if now < self._calm_until:
             return Relief("no worker leaks, and one was recycled a short time ago: the next one waits")
@@ -158,6 +159,8 @@ class Watch:
         Or what the smallest has, but for those that are new: they have not loaded yet what all load.
         """
         first = worker.born_bytes if worker.grows or self._leaks(now) else None
+        if worker.leaks(now) and worker.born_bytes is None and worker.fresh_bytes is None:
+            return 0  # it was there before we were: a new one is smaller for certain
         others = [one.own_bytes for one in self._workers.values() if one.own_bytes and one.age_s(now) >= FRESH_S]
         return min([worker.own_bytes, *others, first or sys.maxsize, worker.fresh_bytes or sys.maxsize])
 

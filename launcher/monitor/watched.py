@@ -17,6 +17,8 @@ _RISES = 1.002  # from a look to the next
 LOADING_S = 20.0  # the longest that what grows is taken for something that is loaded
 _BEFORE_S = 10.0  # that a request may have been there before: it fetches first what it then loads
 _LOADS_S = 0.2  # of a request that was there at the first look at which it had grown
+_STEP_BYTES, _STEP = 16 << 20, 0.05  # each large request leaks as much
+_LEAK_STEPS = 3  # two models may be loaded one after the other
 _GROWS = 1.01  # within LOOKS looks
 _APART_S = 0.5  # two walks of the same second tell nothing of growth
 LARGER = 1.2  # than the smallest, or than itself when it was new: then it is to blame
@@ -74,7 +76,8 @@ class Watched:
     above: looks in a row at which it was above the limit. last: what it had at most at the last looks. rises: whether
     it had more than at the look before. answered: how many requests it had answered by then.
     loads: whether it loaded something at the last looks. flat_at: when it was last seen not growing.
-    streams: it had requests, or WebSockets, that were open before it grew.
+    streams: it had requests, or WebSockets, that were open before it grew. steps: how often it has grown by a good part
+    at once, from `level_bytes` on, and kept it.
     not_before: a minute after one was recycled in whose place it is.
     is_successor: it has come for one that was recycled. replaced_bytes: what that one had, if it did not grow.
     has_gained: between the last two walks. has_reached: it was above the limit for long once.
@@ -94,6 +97,8 @@ class Watched:
     loads: deque[bool] = field(default_factory=lambda: deque(maxlen=LOOKS))
     flat_at: float = float("-inf")
     streams: bool = False
+    level_bytes: int = 0
+    steps: int = 0
     not_before: float = float("-inf")
     is_successor: bool = False
     replaced_bytes: int | None = None
@@ -112,6 +117,15 @@ class Watched:
         self.last.append(cheap_bytes)
         if not self.rises[-1]:
             self.flat_at = now
+            self._end_step(cheap_bytes)
+
+    def _end_step(self, cheap_bytes: int) -> None:
+        """Count it when it was a large one, from the level before; what falls begins anew."""
+        least = max(_STEP_BYTES, int(self.level_bytes * _STEP))
+        if not self.level_bytes or cheap_bytes < self.level_bytes - least // 2:
+            self.level_bytes, self.steps = cheap_bytes, 0
+        elif cheap_bytes >= self.level_bytes + least:
+            self.level_bytes, self.steps = cheap_bytes, self.steps + 1
 
     def asked(self, ages_s: Iterable[float], now: float) -> None:
         """Take note of the requests under way: one that came when it began to grow is what it grows for.
@@ -157,8 +171,10 @@ class Watched:
     def leaks(self, now: float) -> bool:
         """Tell whether it goes on growing though it is not new any more, and has grown by a good part already.
 
-        At most looks of the last ones: what a few requests need for a moment comes at once, and goes.
+        At most looks of the last ones, or in steps: what a few requests need for a moment comes at once, and goes.
         """
+        if self.steps >= _LEAK_STEPS and self.age_s(now) >= FRESH_S + LOOKS:
+            return True
         has_grown = self.born_cheap_bytes is None or self.last[-1] > self.born_cheap_bytes * LARGER
         is_steady = sum(self.rises) >= _LEAK_RISES and self.grows_by_requests(now)
         return self.grows and has_grown and is_steady and self.age_s(now) >= FRESH_S + LOOKS

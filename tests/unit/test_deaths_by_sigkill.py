@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -304,3 +305,17 @@ def test_a_stop_waits_for_the_judgement(play: Play) -> None:
 
     assert 0 == play.pool.outcome
     assert not play.pool.inquests.busy
+
+
+@linux_only
+def test_the_time_a_process_has_had() -> None:
+    """What computes has a CPU, as far as there is one; of who is gone nobody knows."""
+    before = procfs.cpu_s(os.getpid())
+    began = time.process_time()
+    until(lambda: time.process_time() - began > 0.1 or sum(range(10**5)) < 0, "a tenth of a second of work")
+    after = procfs.cpu_s(os.getpid())
+
+    assert before is not None
+    assert after is not None
+    assert after - before >= 0.05
+    assert procfs.cpu_s(2**22 + 1) is None

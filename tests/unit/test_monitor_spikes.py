@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import os
+import random
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -84,6 +86,53 @@ def test_a_leak_beside_other_requests(workers: int, per_s: float, in_flight: lis
     scene.run_in_group(GROUP, 60, 600)
 
     assert scene.most_needed < GROUP * MIB
+
+
+@dataclass
+class Stepping(Scene):
+    """Workers of which a random one has a request now and then that leaks much while it lasts."""
+
+    each_mib: float = 0.0
+    lasts_s: float = 1.0
+    every_s: float = 1.0
+    seed: int = 0
+    leaked: dict[int, float] = field(default_factory=dict)
+    under_way: list[tuple[int, float]] = field(default_factory=list)  # number, since when
+    due: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Begin without a request."""
+        super().__post_init__()
+        self.dice = random.Random(self.seed)  # noqa: S311 - no secret
+        self.size = lambda number: lambda _: OWN + self.leaked.get(number, 0.0)
+        self.watch.in_flight_s = lambda pid: [self.now - since for number, since in self.under_way if number == pid]
+
+    def run(self, seconds: int) -> Scene:
+        """Let whole seconds pass."""
+        for _ in range(seconds):
+            if self.now >= self.due:
+                self.due = self.now + self.every_s
+                self.under_way.append((self.dice.choice(sorted(self.born)), self.now))
+            self.under_way = [one for one in self.under_way if self.now - one[1] < self.lasts_s and one[0] in self.born]
+            for number, _since in self.under_way:
+                self.leaked[number] = self.leaked.get(number, 0.0) + self.each_mib / self.lasts_s
+            super().run(1)
+        return self
+
+
+@pytest.mark.race
+@pytest.mark.parametrize("leak", [(60, 3, 5), (20, 3, 5), (60, 6, 8), (40, 1, 5), (60, 3, 30)])
+@pytest.mark.parametrize("workers", [1, 2, 6])
+def test_few_large_requests_that_leak(workers: int, leak: tuple[float, float, float]) -> None:
+    """What grows in steps, each while a request is under way, and never gives any back leaks, too: nobody is killed."""
+    seed = int(os.environ.get("MEMORY_SEED", "0")) or random.randrange(1, 10**6)  # noqa: S311 - no secret
+    print("seed", seed)  # noqa: T201 - pytest shows it when the test fails
+    scene = Stepping(lambda _: always(OWN), workers=workers, limit=None, old_s=60, per_s=0.2, seed=seed)
+    scene.each_mib, scene.lasts_s, scene.every_s = leak
+    scene.run_in_group(GROUP, 40, 900)
+
+    assert scene.most_needed < GROUP * MIB
+    assert len(scene.asked) >= 2
 
 
 class Costly(Scene):

@@ -24,7 +24,7 @@ def begin() -> Iterator[Any]:
 
         def make(workers: int, cpus: float) -> Play:
             play = stack.enter_context(begun(Rules(workers=workers, graceful_timeout_s=8, restart_intensity=999)))
-            play.pool.wave.cpus = lambda: cpus
+            play.pool.wave.cpus, play.pool.wave.cpu_s = lambda: cpus, lambda _: None
             return play
 
         yield make
@@ -70,6 +70,18 @@ def test_one_that_hangs_keeps_nobody_away(begin: Any) -> None:
     play.run(BOOT_S + 0.5)
 
     assert (1, 6, 5) == (before, play.started, play.ready)
+
+
+@pytest.mark.parametrize(("part", "started"), [(0.9, 1), (0.6, 1), (0.4, 6), (0.0, 6)])
+def test_one_that_needs_no_cpu_keeps_nobody_away(begin: Any, part: float, started: int) -> None:
+    """It waits for something else, as the others can do at the same time: that is known after half a second."""
+    play = begin(6, 2)
+    play.pool.wave.cpu_s = lambda _: part * 0.7
+    play.run(0.4)
+    before = play.started
+    play.run(0.3)
+
+    assert (1, started) == (before, play.started)
 
 
 @pytest.mark.parametrize("timeout_s", [3, 120])
