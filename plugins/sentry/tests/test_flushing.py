@@ -79,4 +79,4 @@ def test_the_wait_is_bounded(project: MakeProject, sentry: Sentry, dsn: str, lea
 
     assert "2" == messages
     assert least_s <= float(waited_s) <= most_s
-    assert took_s < 10
+    assert took_s < 20  # with the start of Python and the imports on a busy machine
