@@ -70,13 +70,13 @@ def test_the_wait_is_bounded(project: MakeProject, sentry: Sentry, dsn: str, lea
     sentry.open.clear()
     folder = project({"main.py": APP, "driver.py": DRIVER})
     environ = {"PATH": "/usr/bin:/bin", "APP_DSN": sentry.dsn if dsn else ""}
-    before = time.monotonic()
-    ran = subprocess.run(
-        [sys.executable, "driver.py"], cwd=folder, env=environ, capture_output=True, text=True, check=True
-    )
-    took_s = time.monotonic() - before
-    messages, waited_s = ran.stdout.split()
+    argv = [sys.executable, "driver.py"]
+    with subprocess.Popen(argv, cwd=folder, env=environ, stdout=subprocess.PIPE, text=True) as ran:
+        messages, waited_s = (ran.stdout.readline() if ran.stdout else "").split()
+        before = time.monotonic()  # the start, with the imports, takes as long as it takes on a busy machine
+        code = ran.wait()
+        took_s = time.monotonic() - before
 
-    assert "2" == messages
+    assert ("2", 0) == (messages, code)
     assert least_s <= float(waited_s) <= most_s
-    assert took_s < 20  # with the start of Python and the imports on a busy machine
+    assert took_s < 10
